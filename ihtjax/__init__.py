@@ -1,0 +1,36 @@
+"""Sparse neural networks by iterative hard thresholding, thousands at a time.
+
+Public names are imported when first used, so that ``import ihtjax`` and ``ihtjax --help`` stay fast.
+"""
+
+import importlib
+
+_HOMES = {
+    "Certificate": "certificate",
+    "InputError": "errors",
+    "Solution": "algorithms",
+    "SweepConfig": "config",
+    "certify": "certificate",
+    "estimate_lipschitz": "lipschitz",
+    "hard_threshold": "threshold",
+    "iht": "algorithms",
+    "iht_step": "algorithms",
+    "keep_largest": "algorithms",
+    "load": "store",
+    "solve": "algorithms",
+    "summary": "summaries",
+    "sweep": "sweeps",
+    "trial_inputs": "single",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ihtjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ihtjax.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,42 @@
+"""What a trial draws at random, from its seeds alone."""
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from ihtjax.threshold import largest
+
+# One seed used for two purposes gives two streams.
+DATA, INIT, SUPPORT = range(3)
+
+
+def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
+    """The seed triple (data, init, support) of one trial, uint32 ``[3]``: a function of root seed and index alone."""
+    return random.bits(random.fold_in(random.key(root, impl="threefry2x32"), trial), (3,), jnp.uint32)
+
+
+def stream(purpose: int, seed: jax.Array) -> jax.Array:
+    """The key of one purpose and one seed: they are the two words of a Threefry key."""
+    return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl="threefry2x32")
+
+
+def monte_carlo_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
+    """The key of a trial's Monte Carlo draws: a function of its whole triple ``[3]`` and of its level."""
+    data_seed, init_seed, support_seed = seeds
+    key = random.wrap_key_data(jnp.stack([data_seed, init_seed]), impl="threefry2x32")
+    return random.fold_in(random.fold_in(key, support_seed), s.astype(jnp.uint32))
+
+
+def random_subset(key: jax.Array, n: int, size: jax.Array | int) -> jax.Array:
+    """Mask ``[n]`` of ``size`` entries drawn uniformly without replacement; ``size`` is data.
+
+    The entries with the largest of n random 30-bit integers: two of them are equal with probability n^2 / 2^31.
+    """
+    return random_subsets(key, 1, n, size)[0]
+
+
+def random_subsets(key: jax.Array, count: int, n: int, size: jax.Array | int) -> jax.Array:
+    """``count`` such masks, ``[count, n]``."""
+    # Drawn as one vector: XLA takes ten times as long to compile random bits of two dimensions.
+    integers = (random.bits(key, (count * n,), jnp.uint32) >> 2).astype(jnp.int32)
+    return jax.vmap(largest, in_axes=(0, None))(integers.reshape(count, n), size)

@@ -1,0 +1,74 @@
+"""The hard thresholding operator H_s."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+# Up to this length a batch of vectors is thresholded by comparing every pair of entries, beyond it by sorting.
+PAIRWISE_LIMIT = 128
+
+
+def hard_threshold(v: jax.Array, s: jax.Array | int) -> jax.Array:
+    """Keep the ``s`` entries of ``v`` that are largest in absolute value and set the others to zero.
+
+    H_s(v) is a nearest point to v among the vectors with at most s nonzero entries. It is set-valued where entries
+    tie; this one keeps the lower index. NaN counts as larger than every number, so that it is never hidden.
+
+    Args:
+      v: vector ``[n]`` of real floating-point numbers.
+      s: how many entries to keep; data, not a compile-time constant. ``s >= n`` keeps all, ``s <= 0`` none.
+
+    Returns:
+      Vector ``[n]`` of the same type.
+
+    Raises:
+      TypeError: ``v`` is not a vector of real floating-point numbers.
+
+    References:
+      Blumensath and Davies, Iterative thresholding for sparse approximations, 2008, doi:10.1007/s00041-008-9035-z.
+
+    >>> hard_threshold(jnp.array([1., -3., 1.]), 2)
+    Array([ 1., -3.,  0.], dtype=float32)
+    """
+    v = jnp.asarray(v)
+    if v.ndim != 1 or not jnp.issubdtype(v.dtype, jnp.floating):
+        raise TypeError(f"hard_threshold: got {v.dtype}{list(v.shape)}, expected a vector of floats; flatten it first")
+    integers = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
+    # The bits of a non-negative float, read as an integer, are in the order of the floats, NaN last.
+    magnitude = lax.bitcast_convert_type(jnp.abs(v), integers)
+    return jnp.where(largest(magnitude, s), v, 0)
+
+
+@custom_vmap
+def largest(key: jax.Array, s: jax.Array | int) -> jax.Array:
+    """Mask ``[n]`` of the ``s`` largest entries of an integer vector ``[n]``; among equals the lower index wins.
+
+    Entries must lie below the largest integer of their type.
+    """
+    n = key.shape[-1]
+    _, order = lax.top_k(key, n)
+    return jnp.zeros(n, bool).at[order].set(jnp.arange(n) < s)
+
+
+@largest.def_vmap
+def _largest_of_each(axis_size, batched, key, s):
+    """The same for a batch, without a sort: an entry is kept if fewer than ``s`` others beat it.
+
+    ``lax.top_k`` is a scalar sort on CPU and a full sort on GPU; n^2 comparisons across lanes are faster for small n.
+    """
+    n = key.shape[-1]
+    if n > PAIRWISE_LIMIT:
+        in_axes = [0 if b else None for b in batched]
+        return jax.vmap(largest.fun, in_axes)(key, s), True
+    key = lanes_last(key, batched[0])
+    # Entry j beats entry i if key_j > key_i, or if they are equal and j < i.
+    wins_ties = np.tri(n, k=-1, dtype=key.dtype).T[:, :, None]
+    beaten_by = jnp.sum((key[:, None] + wins_ties > key[None]).astype(jnp.int32), axis=0)
+    return jnp.moveaxis(beaten_by < lanes_last(s, batched[1]), -1, 0), True
+
+
+def lanes_last(x, batched: bool):
+    """Move the batch axis of ``x`` from first to last, or give it one of length 1."""
+    return jnp.moveaxis(x, 0, -1) if batched else jnp.asarray(x)[..., None]
