@@ -1,0 +1,216 @@
+"""The paper's network: one linear layer with softmax, trained on mean cross-entropy."""
+
+from functools import reduce
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, random
+from jax.custom_batching import custom_vmap
+
+from ihtjax.data import Table
+from ihtjax.draws import random_subset
+from ihtjax.threshold import lanes_last
+
+# With fewer features than this, logits are written out as sums, so that XLA fuses them with what follows.
+UNROLL_LIMIT = 16
+
+
+class View(NamedTuple):
+    """The rows that one trial sees of a table that all trials share.
+
+    Attributes:
+      weights: ``[m]``, 1 / (number of rows seen) on the rows seen, 0 elsewhere.
+      mean: ``[d]``, what the trial's standardisation subtracts from a row.
+      scale: ``[d]``, what it then divides by.
+    """
+
+    weights: jax.Array
+    mean: jax.Array
+    scale: jax.Array
+
+
+class SoftmaxRegression:
+    """Mean cross-entropy of softmax(W x + b) as a function of theta = concat(W.ravel(), b).
+
+    f(theta) = sum_i weights_i (logsumexp_k z_ik - z_{i, y_i}),  z_i = W (x_i - mean) / scale + b
+
+    with W of shape ``[K, d]`` and n = K (d + 1) parameters, named class first, then feature, as a linear layer of
+    PyTorch orders them. ``loss`` and ``gradient`` are functions of one trial; under ``vmap`` both use forms in which
+    the batch lies on the minor axis, all trials share the rows, and a trial's split is its row weights.
+
+    Args:
+      table: features and classes.
+      init: distribution of theta: "normal" (standard normal) or "torch_linear" (uniform in +-1/sqrt(d)).
+      standardize: which rows' mean and standard deviation (ddof 0) every row is standardised with: "train" (the
+        trial's training rows), "all", or "none".
+      dtype: of all floating-point arrays.
+    """
+
+    def __init__(self, table: Table, init="normal", standardize="train", dtype=np.float32):
+        rows, d = table.X.shape
+        self.classes = table.n_classes
+        self.features = d
+        self.n = self.classes * (d + 1)
+        self.m_train = round(0.8 * rows)
+        self.init = init
+        self.standardize = standardize
+        self.dtype = np.dtype(dtype)
+        self.names = parameter_names(self.classes, d)
+        # Rows of one class lie together, so that the batched forms need no gather. `order` maps them to the table.
+        self.order = np.argsort(table.y, kind="stable")
+        X = table.X.astype(np.float64)
+        if standardize != "none":
+            X = (X - X.mean(0)) / nonzero(X.std(0))
+        self.X = X[self.order].astype(self.dtype)
+        self.y = table.y[self.order]
+        first = np.searchsorted(self.y, np.arange(self.classes + 1))
+        self.class_rows = [slice(int(a), int(b)) for a, b in zip(first, first[1:])]
+        self.loss = self._make_loss()
+        self.gradient = self._make_gradient()
+
+    # What a trial draws. Numbers are drawn as float32 whatever the precision, so that it doesn't change them.
+
+    def draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draw initial parameters, independent and alike, in an array of the given shape."""
+        if self.init == "normal":
+            return random.normal(key, shape, jnp.float32).astype(self.dtype)
+        bound = 1 / np.sqrt(self.features)
+        return random.uniform(key, shape, jnp.float32, -bound, bound).astype(self.dtype)
+
+    def split(self, key: jax.Array) -> tuple[View, View]:
+        """Draw a trial's split: the views of its training rows (80 %) and of its test rows."""
+        rows = len(self.y)
+        train = random_subset(key, rows, self.m_train)
+        weights = jnp.where(train, 1 / self.m_train, 0).astype(self.dtype)
+        test_weights = jnp.where(train, 0, 1 / (rows - self.m_train)).astype(self.dtype)
+        if self.standardize == "train":
+            mean = weights @ self.X
+            variance = weights @ (self.X - mean) ** 2
+            scale = nonzero(jnp.sqrt(variance))
+        else:
+            mean = jnp.zeros(self.features, self.dtype)
+            scale = jnp.ones(self.features, self.dtype)
+        return View(weights, mean, scale), View(test_weights, mean, scale)
+
+    # What a trial computes, for one trial.
+
+    def logits(self, theta: jax.Array, view: View) -> jax.Array:
+        """Logits ``[m, K]`` of every row, seen or not, under the view's standardisation."""
+        W = theta[: self.classes * self.features].reshape(self.classes, self.features)
+        b = theta[self.classes * self.features :]
+        X = (self.X - view.mean) / view.scale
+        return jnp.dot(X, W.T, precision=lax.Precision.HIGHEST) + b
+
+    def accuracy(self, theta: jax.Array, view: View) -> jax.Array:
+        """Share of the view's rows whose largest logit is their class's; among equals the first class counts."""
+        seen = view.weights > 0
+        right = jnp.argmax(self.logits(theta, view), axis=1) == self.y
+        return (jnp.sum(seen & right) / jnp.sum(seen)).astype(self.dtype)
+
+    def plain_loss(self, theta: jax.Array, view: View) -> jax.Array:
+        """f(theta) as the class docstring gives it, in nats; what `loss` and `gradient` are held against."""
+        z = self.logits(theta, view)
+        of_class = jnp.take_along_axis(z, self.y[:, None], axis=1)[:, 0]
+        return jnp.sum(view.weights * (jax.nn.logsumexp(z, axis=1) - of_class))
+
+    def rows(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """The view's rows in the table's order: standardised features ``[m_seen, d]`` and classes ``[m_seen]``."""
+        back = np.argsort(self.order)
+        seen = np.asarray(view.weights > 0)[back]
+        X = np.asarray((self.X - view.mean) / view.scale)
+        return X[back][seen], self.y[back][seen]
+
+    # The same for a batch of trials: lanes on the minor axis, one class's rows at a time.
+
+    def _make_loss(self):
+        loss = custom_vmap(self.plain_loss)
+
+        @loss.def_vmap
+        def batched_loss(axis_size, batched, theta, view):
+            V, view = self._shared_row_weights(batched, theta, view)
+            total = 0
+            for c, rows, others in self._each_class():
+                Z = self._relative_logits(V, c, rows, others)
+                top = reduce(jnp.maximum, Z, 0)
+                losses = top + jnp.log(jnp.exp(-top) + sum(jnp.exp(z - top) for z in Z))
+                total += jnp.tensordot(np.ones(losses.shape[0], self.dtype), view.weights[rows] * losses, 1)
+            return jnp.broadcast_to(total, (axis_size,)), True
+
+        return loss
+
+    def _make_gradient(self):
+        gradient = custom_vmap(lambda theta, view: jax.grad(self.plain_loss)(theta, view))
+
+        @gradient.def_vmap
+        def batched_gradient(axis_size, batched, theta, view):
+            V, view = self._shared_row_weights(batched, theta, view)
+            G = [0] * self.classes
+            for c, rows, others in self._each_class():
+                P = other_class_probabilities(self._relative_logits(V, c, rows, others))
+                # The residual p - 1 of the row's own class is formed from the others', so that it doesn't cancel.
+                R = jnp.stack([view.weights[rows] * p for p in P], axis=1)
+                partial = jnp.tensordot(self._rows_with_one(rows).T, R, 1, precision=lax.Precision.HIGHEST)
+                for o, g in zip(others, jnp.moveaxis(partial, 1, 0)):
+                    G[o] += g
+                    G[c] -= g
+            G = jnp.stack(G)
+            db = G[:, -1]
+            dW = (G[:, :-1] - view.mean * db[:, None]) / view.scale
+            flat = jnp.concatenate([dW.reshape(-1, dW.shape[-1]), db])
+            return jnp.broadcast_to(flat, (self.n, axis_size)).T, True
+
+        return gradient
+
+    def _shared_row_weights(self, batched, theta, view):
+        """Fold each lane's standardisation into its weights: V ``[K, d + 1, lanes]`` acts on the shared rows."""
+        theta, view = jax.tree.map(lanes_last, (theta, view), tuple(batched))
+        K, d = self.classes, self.features
+        W = theta[: K * d].reshape(K, d, -1) / view.scale
+        b = theta[K * d :] - jnp.sum(W * view.mean, axis=1)
+        return jnp.concatenate([W, b[:, None]], axis=1), view
+
+    def _each_class(self):
+        for c, rows in enumerate(self.class_rows):
+            yield c, rows, [k for k in range(self.classes) if k != c]
+
+    def _relative_logits(self, V, c, rows, others) -> list:
+        """Logits of the other classes minus those of class c on the rows of class c, K - 1 times ``[m_c, lanes]``."""
+        X = self._rows_with_one(rows)
+        D = jnp.stack([V[o] - V[c] for o in others], axis=1)
+        if self.features >= UNROLL_LIMIT:
+            Z = jnp.tensordot(X, D, 1, precision=lax.Precision.HIGHEST)
+            return [Z[:, i] for i in range(len(others))]
+        return [sum(X[:, f, None] * D[f, i] for f in range(X.shape[1])) for i in range(len(others))]
+
+    def _rows_with_one(self, rows):
+        X = self.X[rows]
+        return np.concatenate([X, np.ones((len(X), 1), X.dtype)], axis=1)
+
+
+def other_class_probabilities(Z: list) -> list:
+    """Softmax probabilities of all classes but the row's own, from their logits minus the own class's.
+
+    Overflow to infinity is harmless here: it makes a probability 0.
+    """
+    if len(Z) <= 2:
+        # One expression per class, with no intermediate shared between classes, becomes one fused loop.
+        return [1 / (1 + jnp.exp(-a) + sum(jnp.exp(b - a) for b in Z[:i] + Z[i + 1 :])) for i, a in enumerate(Z)]
+    top = reduce(jnp.maximum, Z, 0)
+    E = [jnp.exp(z - top) for z in Z]
+    total = jnp.exp(-top) + sum(E)
+    return [e / total for e in E]
+
+
+def parameter_names(classes: int, features: int) -> list[str]:
+    """w11, w12, .. (class first, then feature) and b1, b2, ..; with an underscore where a number has two digits."""
+    join = "" if max(classes, features) < 10 else "_"
+    weights = [f"w{k}{join}{f}" for k in range(1, classes + 1) for f in range(1, features + 1)]
+    return weights + [f"b{k}" for k in range(1, classes + 1)]
+
+
+def nonzero(scale):
+    """Standard deviations with 1 in the place of 0, so that a constant feature stays constant."""
+    xp = np if isinstance(scale, np.ndarray) else jnp
+    return xp.where(scale == 0, 1, scale)
