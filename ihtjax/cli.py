@@ -1,0 +1,193 @@
+"""The command line. Its options of a sweep are the fields of `SweepConfig`."""
+
+import dataclasses
+import os
+import sys
+import types
+import typing
+from pathlib import Path
+
+import click
+
+from ihtjax.config import SweepConfig, parse_levels
+from ihtjax.errors import InputError
+
+# Heavy modules are imported by the command that needs them.
+
+
+class Levels(click.ParamType):
+    name = "levels"
+
+    def convert(self, value, param, ctx):
+        return parse_levels(value) if isinstance(value, str) else value
+
+
+def config_options(sweep: bool):
+    """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``."""
+
+    def decorate(command):
+        for field in reversed(dataclasses.fields(SweepConfig)):
+            if not sweep and field.metadata.get("sweep_only"):
+                continue
+            flag = "--" + field.name.replace("_", "-")
+            if field.type is bool:
+                flag = f"{flag}/--no-{field.name.replace('_', '-')}"
+            command = click.option(
+                flag,
+                type=_click_type(field),
+                default=field.default,
+                show_default=field.default is not None,
+                help=field.metadata["help"],
+            )(command)
+        return command
+
+    return decorate
+
+
+def _click_type(field):
+    if field.name == "levels":
+        return Levels()
+    kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+    return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ihtjax")
+def cli():
+    """Train sparse networks by iterative hard thresholding, thousands at a time.
+
+    \b
+    Example:
+      ihtjax sweep                     the paper's 15,000 trials, into results/paper
+      ihtjax summary results/paper     medians and quartiles for each sparsity level
+    """
+
+
+@cli.command()
+@click.argument("run_dir", default="results/paper", type=click.Path(path_type=Path))
+@config_options(sweep=True)
+@click.option("--batch", type=click.INT, help="trials per compiled call  [default: what suits the device]")
+@click.option("--overwrite", is_flag=True, help="delete the results in RUN_DIR first")
+def sweep(run_dir, batch, overwrite, **options):
+    """Run a sweep into RUN_DIR (default: results/paper), or resume or extend the one that is there.
+
+    With no options this is the paper's experiment: 14 sparsity levels and a dense baseline, 1,000 seed triples
+    each, 10,000 steps. The same command resumes a sweep that was stopped; more trials or levels extend it.
+
+    \b
+    Example:
+      ihtjax sweep results/small --levels 3,5,7 --trials 200
+    """
+    config = SweepConfig(**options)
+    from ihtjax import progress, sweeps
+    from ihtjax.summaries import render, summary
+
+    show = progress.for_stream()
+    sweeps.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=show)
+    table = summary(run_dir)
+    click.echo(render(table))
+    click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
+
+
+@cli.command()
+@click.option("--s", type=click.INT, required=True, help="sparsity level")
+@click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
+@click.option("--init-seed", type=click.INT, required=True, help="seed of the initial parameters")
+@click.option("--support-seed", type=click.INT, required=True, help="seed of the initial support")
+@click.option("--plot", type=click.Path(path_type=Path), help="draw start, end and certificate into this file")
+@config_options(sweep=False)
+def trial(s, data_seed, init_seed, support_seed, plot, **options):
+    """Run one trial and print its start, its end and its certificate.
+
+    The seeds are those of a row of the trials table, which this reproduces, or any others.
+
+    \b
+    Example:
+      ihtjax trial --s 7 --data-seed 42 --init-seed 21 --support-seed 84 --plot trial.png
+    """
+    config = SweepConfig(**options)
+    from ihtjax import single
+
+    if plot is not None:
+        from ihtjax import plots
+
+        plots.check(plot)
+    ran = single.run_trial(config, s, data_seed, init_seed, support_seed)
+    click.echo(single.describe(ran, config, s, data_seed, init_seed, support_seed))
+    if plot is not None:
+        title = f"s = {s}, data, init and support seeds {data_seed}, {init_seed}, {support_seed}"
+        plots.save(plots.draw_trial(ran, title), plot)
+        click.echo(f"\ndrawn into {plot}")
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+def summary(run_dir):
+    """Print medians and quartiles for each sparsity level.
+
+    \b
+    Example:
+      ihtjax summary results/paper
+    """
+    from ihtjax import summaries
+
+    click.echo(summaries.render(summaries.summary(run_dir)))
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+def verify(run_dir):
+    """Check each file against the manifest; exit with 1 if anything is missing, torn or foreign.
+
+    `ihtjax sweep`, with the options that made the run, computes again what is missing or damaged.
+
+    \b
+    Example:
+      ihtjax verify results/paper
+    """
+    from ihtjax.store import RunDirectory
+    from ihtjax.sweeps import unfinished
+
+    run = RunDirectory(run_dir).require()
+    _, problems = run.damage()
+    todo = unfinished(run)
+    for problem in problems:
+        click.echo(problem)
+    for unit in todo:
+        click.echo(f"{unit}: not computed yet")
+    if problems or todo:
+        sys.exit(1)
+    click.echo(f"{run_dir}: {len(run.units())} units, all whole")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; what a user can mend becomes one line on stderr and exit code 2."""
+    try:
+        sys.exit(cli.main(argv, prog_name="ihtjax", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        fail(error.format_message())
+    except InputError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished is safe, run again to resume")
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nihtjax: stopped; what was finished is safe, run the same command to resume", err=True)
+        # Threads still compute a batch that nobody waits for; files are only written by this one.
+        sys.stderr.flush()
+        os._exit(130)
+
+
+def fail(message: str) -> None:
+    line = " ".join(message.split())
+    click.echo(f"ihtjax: error: {line}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

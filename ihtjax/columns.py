@@ -1,0 +1,103 @@
+"""The columns of the `trials` and `curves` tables, from the arrays of a finished unit."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ihtjax.store import Unit
+from ihtjax.trial import NEVER, Point, Result
+
+
+def trials_table(
+    unit: Unit, seeds: np.ndarray, result: Result, curve: Point | None, dense_loss: np.ndarray | None, config_hash: str
+) -> pa.Table:
+    """One row a trial.
+
+    Args:
+      unit: which trials.
+      seeds: their triples, uint32 ``[3, N]``; `N` denotes the number of trials in the unit.
+      result: arrays with N as the last axis.
+      curve: arrays ``[points, N]``; None if no curve was asked for.
+      dense_loss: final training loss ``[N]`` of the dense baseline with the same triples; None without a baseline.
+      config_hash: what goes into the column of that name.
+    """
+    N = unit.stop - unit.start
+    real = pa.from_numpy_dtype(result.train_loss.dtype)
+    certificate = result.certificate
+    stop = result.steps_to_stop_loss
+    no_estimate = np.isnan(result.lipschitz_estimate) & np.isfinite(result.step_size)
+    columns = {
+        "trial": pa.array(np.arange(unit.start, unit.stop, dtype=np.int32)),
+        "s": pa.array(np.full(N, unit.s, np.int16)),
+        "method": pa.array([unit.method] * N, pa.string()),
+        **{f"{what}_seed": pa.array(row.astype(np.int64)) for what, row in zip(("data", "init", "support"), seeds)},
+        "lipschitz_estimate": pa.array(result.lipschitz_estimate, mask=no_estimate),
+        **{
+            name: pa.array(getattr(result, name))
+            for name in ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
+        },
+        "epsilon": pa.nulls(N, real) if dense_loss is None else pa.array(result.train_loss - dense_loss),
+        "steps_run": pa.array(result.steps_run.astype(np.int32)),
+        "steps_to_stop_loss": pa.array(stop, mask=stop == NEVER),
+        "n_support_changes": pa.array(result.n_support_changes),
+        "last_support_change": pa.array(result.last_support_change),
+        "max_loss_increase": pa.nulls(N, real) if curve is None else pa.array(largest_rise(curve.train_loss)),
+        "n_nonzero": pa.array(certificate.n_nonzero.astype(np.int16)),
+        **{
+            name: pa.array(getattr(certificate, name))
+            for name in (
+                "grad_on_support",
+                "grad_off_support",
+                "min_on_support",
+                "ht_margin",
+                "satisfies_eq8",
+                "ht_stable",
+            )
+        },
+        "theta": _vectors(result.theta),
+        "theta0": _vectors(result.theta0),
+        "status": pa.array(np.where(result.finite, "ok", "diverged"), pa.string()),
+        "config_hash": pa.array([config_hash] * N, pa.string()),
+    }
+    return _with_pandas_types(pa.table(columns))
+
+
+def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
+    """One row for each trial and point of its curve, a trial's points together.
+
+    Args:
+      unit: which trials.
+      steps: the points, int32 ``[points]``.
+      curve: arrays ``[points, N]``.
+    """
+    N = unit.stop - unit.start
+    points = len(steps)
+    columns = {
+        "trial": pa.array(np.repeat(np.arange(unit.start, unit.stop, dtype=np.int32), points)),
+        "s": pa.array(np.full(N * points, unit.s, np.int16)),
+        "method": pa.DictionaryArray.from_arrays(np.zeros(N * points, np.int8), [unit.method]).cast(pa.string()),
+        "step": pa.array(np.tile(steps, N)),
+        "train_loss": pa.array(curve.train_loss.T.ravel()),
+        "test_loss": pa.array(curve.test_loss.T.ravel()),
+        "n_nonzero": pa.array(curve.n_nonzero.T.ravel().astype(np.int16)),
+    }
+    return _with_pandas_types(pa.table(columns))
+
+
+def largest_rise(losses: np.ndarray) -> np.ndarray:
+    """Largest rise between neighbouring points of ``[points, N]`` losses; 0 where the loss never rises."""
+    return np.maximum(np.diff(losses, axis=0).max(axis=0), 0)
+
+
+def _vectors(theta: np.ndarray) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(theta.T.ravel()), theta.shape[0])
+
+
+def _with_pandas_types(table: pa.Table) -> pa.Table:
+    """Note that integers with nulls are pandas' Int32, so that reading doesn't turn them into floats."""
+    frame = table.schema.empty_table().to_pandas()
+    for field in table.schema:
+        if field.name == "steps_to_stop_loss":
+            frame[field.name] = pd.array([], "Int32")
+    schema = pa.Schema.from_pandas(frame, preserve_index=False)
+    return table.replace_schema_metadata(schema.metadata)

@@ -1,0 +1,66 @@
+"""Pictures."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ihtjax.errors import InputError
+from ihtjax.single import SingleTrial
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
+
+
+def check(path: Path) -> None:
+    """Raise `InputError` unless a picture can be written to this path."""
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix.lstrip(".").lower() not in kinds:
+        raise InputError(f"plot: got {str(path)!r}, expected a file name that ends in one of .{', .'.join(kinds)}")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"plot: cannot write {path}; name a file in a folder that is there")
+
+
+def save(figure: Figure, path: Path) -> None:
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, dpi=150)
+
+
+def draw_trial(ran: SingleTrial, title: str) -> Figure:
+    """Start, end, gradient with the threshold of (8), and the losses along the way."""
+    r = ran.result
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure.suptitle(title)
+    has_curve = len(ran.steps) > 1
+    axes = figure.subplots(2 + has_curve, 1)
+    at = np.arange(len(ran.names))
+    on = r.theta != 0
+
+    axes[0].bar(at - 0.2, r.theta0, 0.4, color="white", edgecolor=GREY, hatch="///", label="start")
+    axes[0].bar(at + 0.2, r.theta, 0.4, color=BLUE, label="end")
+    axes[0].axhline(0, color="black", linewidth=0.8)
+    axes[0].set_ylabel("parameter")
+
+    slope = np.maximum(np.abs(r.gradient), np.finfo(np.float32).tiny)
+    threshold = r.certificate.min_on_support / r.step_size
+    axes[1].plot(at[on], slope[on], "o", color=BLUE, label="on the support")
+    axes[1].plot(at[~on], slope[~on], "s", color=ORANGE, markerfacecolor="white", label="off the support")
+    if threshold > 0:
+        axes[1].axhline(threshold, color="black", linestyle="--", label="(8): off the support, not above this")
+    axes[1].set_yscale("log")
+    axes[1].set_ylabel("|gradient|")
+    for ax in axes[:2]:
+        ax.set_xticks(at, ran.names, rotation=90 if len(at) > 20 else 0, fontsize=None if len(at) <= 40 else 6)
+
+    if has_curve:
+        axes[2].plot(ran.steps, ran.curve.train_loss, color=BLUE, label="training")
+        axes[2].plot(ran.steps, ran.curve.test_loss, color=ORANGE, linestyle="--", label="test")
+        axes[2].set_xscale("symlog", linthresh=1)
+        axes[2].set_xlim(0, ran.steps[-1])
+        axes[2].set_xlabel("step")
+        axes[2].set_ylabel("loss (nats)")
+    for ax in axes:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure

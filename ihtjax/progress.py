@@ -1,0 +1,81 @@
+"""Progress of long work: a bar on a terminal, plain lines through a pipe, nothing at all."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Silent:
+    """Shows nothing; what a library call uses unless told otherwise."""
+
+    def start(self, total: int) -> None:
+        """Begin ``total`` lane-steps of work."""
+
+    def add(self, lane_steps: int) -> None:
+        """Count finished work."""
+
+    def say(self, line: str) -> None:
+        """Show a line of text."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Bar(Silent):
+    """A bar with rate and time left, on a terminal."""
+
+    def __init__(self, file=None):
+        self.file = file or sys.stderr
+        self.bar = None
+
+    def start(self, total: int) -> None:
+        self.bar = tqdm(
+            total=total,
+            unit=" lane-steps",
+            unit_scale=True,
+            file=self.file,
+            dynamic_ncols=True,
+            smoothing=0,
+            bar_format="{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left",
+        )
+
+    def add(self, lane_steps: int) -> None:
+        self.bar.update(lane_steps)
+
+    def say(self, line: str) -> None:
+        tqdm.write(line, file=self.file)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Lines(Silent):
+    """The same as plain lines, one every few seconds."""
+
+    def __init__(self, file=None, every: float = 5.0):
+        self.file = file or sys.stderr
+        self.every = every
+
+    def start(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.began = self.shown = time.monotonic()
+
+    def add(self, lane_steps: int) -> None:
+        self.done += lane_steps
+        now = time.monotonic()
+        if now - self.shown >= self.every or self.done == self.total:
+            self.shown = now
+            rate = self.done / max(now - self.began, 1e-9)
+            left = tqdm.format_interval((self.total - self.done) / rate)
+            self.say(f"{100 * self.done / self.total:3.0f}%  {tqdm.format_sizeof(rate)} lane-steps/s, {left} left")
+
+    def say(self, line: str) -> None:
+        print(line, file=self.file, flush=True)
+
+
+def for_stream(file=None) -> Silent:
+    """A `Bar` if the stream (stderr by default) is a terminal, else `Lines`."""
+    file = file or sys.stderr
+    return Bar(file) if file.isatty() else Lines(file)

@@ -1,0 +1,273 @@
+"""A run directory: configuration, manifest, and Parquet files that are written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ihtjax.errors import InputError
+
+TABLES = ("trials", "curves")
+FORMAT = 1
+OURS = re.compile(r"(iht|gd)-s\d+-\d+-\d+\.parquet")
+
+
+class Unit(NamedTuple):
+    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole."""
+
+    method: str
+    s: int
+    start: int
+    stop: int
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.method}-s{self.s:05d}-{self.start:09d}-{self.stop - 1:09d}.parquet"
+
+    def __str__(self):
+        return f"{self.method}, s = {self.s}, trials {self.start} to {self.stop - 1}"
+
+
+class Damage(NamedTuple):
+    """Something wrong with a run directory: a file, and what is wrong with it."""
+
+    path: str
+    what: str
+
+    def __str__(self):
+        return f"{self.path}: {self.what}"
+
+
+class RunDirectory:
+    """The files of one run. Reading needs no lock; everything that writes is called under `lock`."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    def exists(self) -> bool:
+        return (self.path / "config.json").exists() or (self.path / "manifest.json").exists()
+
+    def require(self) -> "RunDirectory":
+        """Raise `InputError` unless this is a run directory with a readable configuration."""
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: no such run directory; make one with: ihtjax sweep {self.path}")
+        if not self.exists():
+            raise InputError(f"{self.path}: not a run directory, it has no config.json; check the path")
+        self.config()
+        return self
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the directory if need be, and hold it alone; a second process is refused at once.
+
+        The lock is the operating system's: it goes with its process, however that ends.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file, expected a run directory; choose another path")
+        if self.path.is_dir() and not self.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
+            raise InputError(f"{self.path}: holds files but is not a run directory; choose an empty or a new one")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot make this directory ({error.strerror}); choose another") from error
+        try:
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.path}: another process is writing here; wait for it, or use another path"
+            ) from None
+
+    # Configuration and manifest.
+
+    def config(self) -> dict[str, Any] | None:
+        return self._read_json("config.json")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_atomically(self.path / "config.json", _json({"format": FORMAT} | config))
+
+    def units(self) -> dict[Unit, dict[str, Any]]:
+        """The finished units, with the hash and size of each file."""
+        manifest = self._read_json("manifest.json")
+        if manifest is None:
+            found = [p for table in TABLES for p in (self.path / table).glob("*.parquet")]
+            if found:
+                raise InputError(
+                    f"{self.path}: manifest.json is missing but there are {len(found)} result files; "
+                    "restore it, or start again with --overwrite"
+                )
+            return {}
+        return {Unit(*entry["unit"]): entry for entry in manifest["units"]}
+
+    def write_units(self, units: dict[Unit, dict[str, Any]]) -> None:
+        entries = [units[unit] for unit in sorted(units)]
+        write_atomically(self.path / "manifest.json", _json({"format": FORMAT, "units": entries}))
+
+    # Results.
+
+    def write_unit(self, unit: Unit, tables: dict[str, pa.Table], environment: dict[str, Any]) -> None:
+        """Write a unit's files, then list it in the manifest: only then it counts as finished."""
+        files = {}
+        for name, table in tables.items():
+            data = parquet_bytes(table)
+            path = f"{name}/{unit.file_name}"
+            (self.path / name).mkdir(exist_ok=True)
+            write_atomically(self.path / path, data)
+            files[path] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "rows": table.num_rows}
+        self.write_units(self.units() | {unit: {"unit": list(unit), "files": files, "environment": environment}})
+
+    def damage(self) -> tuple[list[Unit], list[Damage]]:
+        """Hold every file against the manifest: the units that are not whole, and all that is wrong."""
+        broken, problems, listed = [], [], set()
+        for unit, entry in self.units().items():
+            wrong = []
+            for path, expected in entry["files"].items():
+                listed.add(path)
+                what = self._what_is_wrong(self.path / path, expected)
+                if what:
+                    wrong.append(Damage(path, what))
+            if wrong:
+                broken.append(unit)
+                problems += wrong
+        for path in self._parquet_folder_files():
+            if path not in listed:
+                problems.append(Damage(path, "foreign, the manifest does not list it"))
+        return broken, problems
+
+    def drop(self, units: list[Unit]) -> None:
+        """Forget units and delete what is left of their files."""
+        entries = self.units()
+        gone = [entries.pop(unit) for unit in units]
+        self.write_units(entries)
+        for entry in gone:
+            for path in entry["files"]:
+                (self.path / path).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process may have left: temporary files, and files of units that were not listed yet."""
+        listed = {path for entry in self.units().values() for path in entry["files"]}
+        for folder in (self.path, *(self.path / table for table in TABLES)):
+            for path in folder.glob(".*.tmp"):
+                path.unlink()
+        for path in self._parquet_folder_files():
+            if path not in listed and OURS.fullmatch(Path(path).name):
+                (self.path / path).unlink()
+
+    def clear(self) -> None:
+        """Delete all results, the manifest last, so that a killed `clear` leaves a run directory."""
+        for table in TABLES:
+            for path in (self.path / table).glob("*"):
+                if OURS.fullmatch(path.name):
+                    path.unlink()
+        for name in ("manifest.json", "config.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _parquet_folder_files(self) -> list[str]:
+        """What `pandas.read_parquet` would read, as paths below the run directory."""
+        found = [p for table in TABLES for p in (self.path / table).rglob("*") if p.is_file()]
+        return sorted(p.relative_to(self.path).as_posix() for p in found if p.name[0] not in "._")
+
+    def _what_is_wrong(self, path: Path, expected: dict[str, Any]) -> str | None:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+        if len(data) != expected["bytes"]:
+            return f"torn, {len(data)} bytes instead of {expected['bytes']}"
+        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+            return "damaged, its SHA-256 differs from the manifest's"
+        return None
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: unreadable ({error}); restore it, or start again with --overwrite") from error
+        if content.get("format") != FORMAT:
+            raise InputError(f"{path}: format {content.get('format')}, expected {FORMAT}; use the ihtjax that wrote it")
+        return content
+
+
+def load(run_dir: str | os.PathLike, table: str = "trials", **filters: Any) -> pd.DataFrame:
+    """Read the finished results of a run.
+
+    Args:
+      run_dir: a run directory.
+      table: "trials" or "curves".
+      filters: columns, each with the value, or the list of values, that rows must have.
+
+    Returns:
+      A data frame with the columns of the table and its rows in order of method, level and trial.
+
+    Raises:
+      InputError: there is no such run, table or column, nothing is finished yet, or a file is damaged.
+
+    Example::
+
+      load("results/paper", s=[5, 7]).groupby("s").train_loss.median()
+    """
+    run = RunDirectory(run_dir).require()
+    if table not in TABLES:
+        raise InputError(f"table: got {table!r}, expected one of {TABLES}")
+    files = sorted(path for entry in run.units().values() for path in entry["files"] if path.startswith(table + "/"))
+    if not files:
+        raise InputError(f"{run.path}: no finished {table} yet; run: ihtjax sweep {run.path}")
+    try:
+        schema = pq.read_schema(run.path / files[0])
+        for column in filters:
+            if column not in schema.names:
+                raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
+        where = [
+            (column, "in", list(value)) if isinstance(value, (list, tuple, set, range)) else (column, "==", value)
+            for column, value in filters.items()
+        ]
+        return pq.read_table(
+            [str(run.path / f) for f in files], filters=where or None, page_checksum_verification=True
+        ).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error
+
+
+def parquet_bytes(table: pa.Table) -> pa.Buffer:
+    """The table as a Parquet file in memory, with a checksum on every page."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def write_atomically(path: Path, data) -> None:
+    """Write a file so that, whenever the process or machine stops, it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

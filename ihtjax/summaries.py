@@ -1,0 +1,78 @@
+"""A run in a table: medians and quartiles for each level."""
+
+import os
+
+import pandas as pd
+
+from ihtjax.store import load
+
+QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
+TOLERANCES = (1e-3, 1e-4, 1e-5)
+
+
+def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
+    """Medians, quartiles and shares for each level of a run, over the trials that did not diverge.
+
+    Returns:
+      A data frame with a row for each (method, s): ``trials`` and ``diverged``; for each of step_size, train_loss,
+      test_loss, train_accuracy, test_accuracy and epsilon the columns ``_q1``, ``_median`` and ``_q3``; ``ht_stable``,
+      the share that is HT-stable by the run's ``ht_tol``, and ``gradient_below_1e-03`` .. ``1e-05``, the shares whose
+      gradient on the support is at most that.
+
+    Raises:
+      InputError: there is no such run, or nothing is finished yet.
+    """
+    rows = []
+    for (method, s), trials in load(run_dir).groupby(["method", "s"], sort=False):
+        ok = trials[trials.status == "ok"]
+        row = {"method": method, "s": s, "trials": len(trials), "diverged": len(trials) - len(ok)}
+        for quantity in QUANTITIES:
+            quartiles = ok[quantity].quantile([0.25, 0.5, 0.75])
+            row |= dict(zip((f"{quantity}_q1", f"{quantity}_median", f"{quantity}_q3"), quartiles))
+        row["ht_stable"] = ok.ht_stable.mean()
+        row |= {f"gradient_below_{tol:.0e}": (ok.grad_on_support <= tol).mean() for tol in TOLERANCES}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+
+
+def render(table: pd.DataFrame) -> str:
+    """The summary as text of at most 80 columns: median and quartiles."""
+
+    def cell(row, quantity, digits):
+        q1, median, q3 = (row[f"{quantity}_{q}"] for q in ("q1", "median", "q3"))
+        if pd.isna(median):
+            return "-"
+        return f"{median:.{digits}f} [{q1:.{digits}f}, {q3:.{digits}f}]"
+
+    def level(row):
+        return "dense" if row.method == "gd" else str(row.s)
+
+    losses = pd.DataFrame(
+        {
+            "s": level(row),
+            "trials": row.trials,
+            "step size": cell(row, "step_size", 2),
+            "training loss": cell(row, "train_loss", 3),
+            "test loss": cell(row, "test_loss", 3),
+        }
+        for row in _rows(table)
+    )
+    rest = pd.DataFrame(
+        {
+            "s": level(row),
+            "training accuracy": cell(row, "train_accuracy", 2),
+            "test accuracy": cell(row, "test_accuracy", 2),
+            "epsilon": cell(row, "epsilon", 3),
+            "HT-stable": f"{row.ht_stable:.1%}",
+        }
+        for row in _rows(table)
+    )
+    lines = ["median [quartiles] over trials; losses in nats", "", losses.to_string(index=False), ""]
+    lines += [rest.to_string(index=False)]
+    if table.diverged.sum():
+        lines += ["", f"{table.diverged.sum()} trials diverged and are left out"]
+    return "\n".join(lines)
+
+
+def _rows(table):
+    return (row for _, row in table.iterrows())

@@ -1,0 +1,309 @@
+"""A sweep: what is still to be computed, in units and batches, on all cores or on a GPU."""
+
+import collections
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ihtjax import draws, progress
+from ihtjax.columns import curves_table, trials_table
+from ihtjax.config import SweepConfig, count
+from ihtjax.data import Table, load_table
+from ihtjax.errors import InputError
+from ihtjax.softmax import SoftmaxRegression
+from ihtjax.store import RunDirectory, Unit, load
+from ihtjax.trial import Point, Result, compile_batch, curve_steps
+
+# A unit is some seconds of work, and no more rows than memory holds with ease.
+UNIT_LANE_STEPS = 20_000_000
+UNIT_ROWS = 65_536
+# On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
+CPU_BATCH_NUMBERS = 38_400
+GPU_BATCH = 1024
+
+
+class Engine(NamedTuple):
+    """A problem with its compiled programs: all that running a batch of any level needs.
+
+    Attributes:
+      problem: the objective.
+      batch: lanes per call.
+      run: (seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last.
+      triples: trial numbers uint32 ``[batch]`` -> seeds uint32 ``[3, batch]``.
+    """
+
+    problem: SoftmaxRegression
+    batch: int
+    run: Callable
+    triples: Callable
+
+
+def sweep(
+    config: SweepConfig,
+    run_dir: str | os.PathLike,
+    *,
+    batch: int | None = None,
+    overwrite: bool = False,
+    show: progress.Silent | None = None,
+) -> Path:
+    """Run a sweep, or what is left of it, and write its results.
+
+    A directory that holds the same configuration is resumed: damaged units are computed again, finished ones are
+    kept, more trials or levels are added.
+
+    Args:
+      config: what to run.
+      run_dir: where the results live; made if need be.
+      batch: lanes per call; by default what suits the device, or what the run was begun with.
+      overwrite: delete the results that the directory holds first.
+      show: a progress display; none by default.
+
+    Returns:
+      The run directory's path.
+
+    Raises:
+      InputError: the configuration can't be run, or the directory holds another one, or another process writes there.
+      OSError: a file can't be written; what was finished before stays.
+    """
+    show = show or progress.Silent()
+    if batch is not None and not count(1)[1](batch):
+        raise InputError(f"batch: got {batch!r}, expected {count(1)[0]}")
+    table = load_table(config.data, config.target)
+    problem = make_problem(table, config.standardize, config.init, config.precision)
+    config = config.with_levels(problem.n)
+    run = RunDirectory(run_dir)
+    with run.lock():
+        if overwrite:
+            run.clear()
+        config, batch = _settle(run, config, table, problem, batch)
+        run.remove_leftovers()
+        broken, problems = run.damage()
+        for damage in problems:
+            show.say(f"damaged or foreign: {damage}")
+        run.drop(broken)
+        units = plan(config, problem.n, run.units(), batch)
+        if units:
+            engine = make_engine(table, program(config), batch)
+            environment = describe_environment(batch)
+            show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
+            try:
+                _run_units(engine, config, run, units, table, environment, show)
+            finally:
+                show.close()
+    return run.path
+
+
+def unfinished(run: RunDirectory) -> list[Unit]:
+    """The units that a run's configuration asks for and its manifest doesn't list."""
+    stored = run.config()
+    return plan(SweepConfig(**stored["config"]), len(stored["parameters"]), run.units(), stored["batch"])
+
+
+def plan(config: SweepConfig, n: int, finished: Iterable[Unit], batch: int) -> list[Unit]:
+    """The units that are still to be computed, the dense baseline's first.
+
+    Args:
+      config: with its levels filled in.
+      n: number of parameters.
+      finished: units that need not be computed again.
+      batch: lanes per call; a unit is a whole number of batches where the trials allow it.
+    """
+    rows = min(UNIT_ROWS, max(1, round(UNIT_LANE_STEPS / config.steps)))
+    rows = batch * max(1, round(rows / batch))
+    groups = [("gd", n)] * config.dense + [("iht", s) for s in config.levels]
+    done = collections.defaultdict(list)
+    for unit in finished:
+        done[unit.method, unit.s].append((unit.start, unit.stop))
+    units = []
+    for method, s in groups:
+        for start, stop in gaps(done[method, s], config.trials):
+            cuts = [start, *range((start // rows + 1) * rows, stop, rows), stop]
+            units += [Unit(method, s, a, b) for a, b in zip(cuts, cuts[1:])]
+    return units
+
+
+def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
+    """What the half-open intervals leave of 0 .. stop."""
+    left, at = [], 0
+    for a, b in sorted(intervals):
+        if a > at:
+            left.append((at, min(a, stop)))
+        at = max(at, b)
+        if at >= stop:
+            return left
+    return left + [(at, stop)]
+
+
+def program(config: SweepConfig) -> SweepConfig:
+    """The configuration with what the compiled program doesn't depend on set to its default."""
+    anything = SweepConfig()
+    keep = ("steps", "n_monte", "init", "standardize", "step_size", "stop_loss", "ht_tol", "curve_points", "precision")
+    return dataclasses.replace(anything, **{name: getattr(config, name) for name in keep})
+
+
+@functools.lru_cache(maxsize=8)
+def make_problem(table: Table, standardize: str, init: str, precision: str) -> SoftmaxRegression:
+    """The objective of a sweep."""
+    return SoftmaxRegression(table, init, standardize, np.dtype(precision))
+
+
+@functools.lru_cache(maxsize=8)
+def make_engine(table: Table, config: SweepConfig, batch: int) -> Engine:
+    """Compile for a table and a `program`; one engine serves all levels, units and sweeps of a process."""
+    with jax.enable_x64(config.precision == "float64"):
+        problem = make_problem(table, config.standardize, config.init, config.precision)
+        triples = jax.jit(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1))
+        return Engine(problem, batch, compile_batch(problem, config, batch), triples)
+
+
+def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]:
+    """Run one batch of trials of level s; at most ``engine.batch`` triples ``[3, N]``, results as NumPy arrays."""
+    N = seeds.shape[1]
+    padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
+    out = jax.device_get(engine.run(padded, np.full(engine.batch, s, np.int32)))
+    return jax.tree.map(lambda a: a[..., :N], out)
+
+
+def default_batch(table: Table) -> int:
+    """Lanes per call that suit the default device: a power of two."""
+    if jax.default_backend() != "cpu":
+        return GPU_BATCH
+    return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
+
+
+def describe_environment(batch: int) -> dict[str, Any]:
+    """What results can depend on beside the configuration, for the manifest."""
+    device = jax.devices()[0]
+    return {
+        "ihtjax": metadata.version("ihtjax"),
+        "jax": jax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind,
+        "batch": batch,
+    }
+
+
+def _settle(run: RunDirectory, config: SweepConfig, table: Table, problem, batch: int | None):
+    """Hold the configuration against the directory's, extend that if need be, and write it."""
+    stored = run.config()
+    if stored is not None:
+        mine = config.to_json() | {"data": table.fingerprint}
+        theirs = stored["config"] | {"data": stored["data_sha256"]}
+        if batch is not None:
+            mine["batch"], theirs["batch"] = batch, stored["batch"]
+        # The target matters only through the data that it makes.
+        differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
+        if differing:
+            what = "; ".join(
+                "data is another table" if k == "data" else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
+                for k in differing
+            )
+            raise InputError(
+                f"{run.path} holds another configuration: {what}; use the same options, another path, or --overwrite"
+            )
+        config = dataclasses.replace(
+            config,
+            levels=tuple(sorted({*config.levels, *stored["config"]["levels"]})),
+            trials=max(config.trials, stored["config"]["trials"]),
+        )
+        batch = stored["batch"]
+    batch = batch or default_batch(table)
+    run.write_config(
+        {
+            "config": config.to_json(),
+            "config_hash": config.hash(table.fingerprint),
+            "data_sha256": table.fingerprint,
+            "features": list(table.feature_names),
+            "classes": list(table.class_names),
+            "parameters": problem.names,
+            "batch": batch,
+        }
+    )
+    return config, batch
+
+
+def _run_units(engine, config, run, units, table, environment, show):
+    """Compute units, with several batches in flight, and write each as soon as it is whole."""
+    config_hash = config.hash(table.fingerprint)
+    points = curve_steps(config.steps, config.curve_points)
+    dense_loss = _dense_losses(run, config)
+    blocks = [
+        (unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, engine.batch)
+    ]
+
+    def compute(block):
+        unit, start, stop = block
+        # Trial t runs in lane t mod batch, whatever unit it belongs to.
+        first = start - start % engine.batch
+        lane_trials = np.clip(np.arange(first, first + engine.batch), start, stop - 1)
+        seeds = np.asarray(engine.triples(np.uint32(config.seed), lane_trials.astype(np.uint32)))
+        result, curve = run_block(engine, seeds, unit.s)
+        lanes = slice(start - first, stop - first)
+        return jax.tree.map(lambda a: a[..., lanes], (seeds, result, curve))
+
+    pending = []
+    for block, out in in_order(compute, blocks, workers()):
+        unit, start, stop = block
+        pending.append(out)
+        show.add((stop - start) * config.steps)
+        if stop < unit.stop:
+            continue
+        seeds, result, curve = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *pending)
+        pending = []
+        if unit.method == "gd":
+            dense_loss[unit.start : unit.stop] = result.train_loss
+        baseline = dense_loss[unit.start : unit.stop] if config.dense else None
+        drawn = curve if config.curve_points else None
+        tables = {"trials": trials_table(unit, seeds, result, drawn, baseline, config_hash)}
+        if config.curve_points:
+            # Curves first: a unit counts as finished by its trials' file and the manifest.
+            tables = {"curves": curves_table(unit, points, curve)} | tables
+        run.write_unit(unit, tables, environment)
+
+
+def in_order(compute: Callable, items: Iterable, workers: int) -> Iterator[tuple]:
+    """Yield (item, compute(item)) in order, computed by several threads that run a few items ahead."""
+    waiting = collections.deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(compute, item)))
+            if len(waiting) > 2 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def workers() -> int:
+    """Batches to run at a time: one for each core; a GPU needs a second only to hide the transfers."""
+    if jax.default_backend() != "cpu":
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _batches_between(start: int, stop: int, batch: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, start - start % batch + batch)
+        yield start, end
+        start = end
+
+
+def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
+    """Training losses of the dense baselines that are finished, by trial; NaN where there is none yet."""
+    losses = np.full(config.trials, np.nan, config.precision)
+    if any(unit.method == "gd" for unit in run.units()):
+        dense = load(run.path, method="gd")
+        losses[dense.trial] = dense.train_loss
+    return losses

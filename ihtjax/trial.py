@@ -1,0 +1,204 @@
+"""One trial from its seeds to its results, and a batch of trials in one scan."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ihtjax import draws
+from ihtjax.algorithms import iht_step
+from ihtjax.certificate import Certificate, certify
+from ihtjax.config import SweepConfig
+from ihtjax.lipschitz import estimate_lipschitz
+
+# How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
+CHECK_EVERY = 10
+PAPERS_STOP_LOSS = 0.05
+NEVER = -1
+
+# Trials lie on the minor axis of every array: that keeps elementwise loops on full vectors.
+lanes = functools.partial(jax.vmap, in_axes=-1, out_axes=-1)
+
+
+class Trial(NamedTuple):
+    """What stays fixed while a trial runs."""
+
+    s: jax.Array
+    train: NamedTuple
+    test: NamedTuple
+    theta0: jax.Array
+    lipschitz_estimate: jax.Array
+    step_size: jax.Array
+
+
+class State(NamedTuple):
+    """What a step changes: the iterate and the counters of its support; `stop` is written at checks."""
+
+    theta: jax.Array
+    n_support_changes: jax.Array
+    last_support_change: jax.Array
+    steps_to_stop_loss: jax.Array
+
+
+class Point(NamedTuple):
+    """A point of a trial's curve."""
+
+    train_loss: jax.Array
+    test_loss: jax.Array
+    n_nonzero: jax.Array
+
+
+class Result(NamedTuple):
+    """Where a trial ended; the names are the columns of the `trials` table."""
+
+    lipschitz_estimate: jax.Array
+    step_size: jax.Array
+    train_loss: jax.Array
+    test_loss: jax.Array
+    train_accuracy: jax.Array
+    test_accuracy: jax.Array
+    steps_run: jax.Array
+    steps_to_stop_loss: jax.Array
+    n_support_changes: jax.Array
+    last_support_change: jax.Array
+    certificate: Certificate
+    theta: jax.Array
+    theta0: jax.Array
+    gradient: jax.Array
+    finite: jax.Array
+
+
+def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array) -> Trial:
+    """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone."""
+    data_seed, init_seed, support_seed = seeds
+    train, test = problem.split(draws.stream(draws.DATA, data_seed))
+    dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
+    support = draws.random_subset(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
+    if config.step_size is None:
+        lipschitz = estimate_lipschitz(
+            draws.monte_carlo_stream(seeds, s),
+            lambda theta: problem.gradient(theta, train),
+            problem.draw,
+            problem.n,
+            s,
+            config.n_monte,
+        )
+        step_size = 1 / lipschitz
+    else:
+        step_size = jnp.asarray(config.step_size, problem.dtype)
+        lipschitz = jnp.asarray(jnp.nan, problem.dtype)
+    theta0 = jnp.where(support, dense, 0)
+    return Trial(s, train, test, theta0, lipschitz, step_size)
+
+
+def step(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
+    """Step k + 1 of one trial, with its support watched."""
+    theta = iht_step(lambda theta: problem.gradient(theta, trial.train), state.theta, trial.step_size, trial.s)
+    if config.stop_loss is not None:
+        theta = jnp.where(state.steps_to_stop_loss == NEVER, theta, state.theta)
+    changed = jnp.any((theta != 0) != (state.theta != 0))
+    return state._replace(
+        theta=theta,
+        n_support_changes=state.n_support_changes + changed,
+        last_support_change=jnp.where(changed, k + 1, state.last_support_change),
+    )
+
+
+def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
+    """Record k, if it is the first step looked at whose training loss is at most the stopping loss."""
+    stop_loss = PAPERS_STOP_LOSS if config.stop_loss is None else config.stop_loss
+    reached = problem.loss(state.theta, trial.train) <= stop_loss
+    first = reached & (state.steps_to_stop_loss == NEVER) & (k % CHECK_EVERY == 0)
+    return state._replace(steps_to_stop_loss=jnp.where(first, k, state.steps_to_stop_loss))
+
+
+def observe(problem, state: State, trial: Trial) -> Point:
+    return Point(
+        problem.loss(state.theta, trial.train),
+        problem.loss(state.theta, trial.test),
+        jnp.sum((state.theta != 0).astype(jnp.int32)),
+    )
+
+
+def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
+    """What there is to say of a trial after its last step."""
+    theta = state.theta
+    gradient = problem.gradient(theta, trial.train)
+    train_loss = problem.loss(theta, trial.train)
+    stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
+    return Result(
+        trial.lipschitz_estimate,
+        trial.step_size,
+        train_loss,
+        problem.loss(theta, trial.test),
+        problem.accuracy(theta, trial.train),
+        problem.accuracy(theta, trial.test),
+        jnp.where(stopped, state.steps_to_stop_loss, config.steps),
+        state.steps_to_stop_loss,
+        state.n_support_changes,
+        state.last_support_change,
+        certify(theta, gradient, trial.step_size, trial.s, config.ht_tol),
+        theta,
+        trial.theta0,
+        gradient,
+        jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(train_loss),
+    )
+
+
+def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array) -> tuple[Result, Point]:
+    """Run a batch of trials in one scan over the points of their curves.
+
+    Args:
+      seeds: uint32 ``[3, B]``; `B` denotes the number of lanes, here and below.
+      s: int32 ``[B]``.
+
+    Returns:
+      A `Result` with B as the last axis of every array, and the curves, a `Point` of ``[points, B]`` arrays.
+    """
+    points = curve_steps(config.steps, config.curve_points)
+    trial = lanes(functools.partial(begin, problem, config))(seeds, s)
+    never = jnp.full(s.shape, NEVER, jnp.int32)
+    zero = jnp.zeros(s.shape, jnp.int32)
+    state = State(trial.theta0, zero, zero, never)
+    step_k, check_k = (
+        jax.vmap(functools.partial(f, problem, config), in_axes=(None, -1, -1), out_axes=-1) for f in (step, check)
+    )
+
+    def to_next_check(k, state, stop):
+        k_next = jnp.minimum((k // CHECK_EVERY + 1) * CHECK_EVERY, stop)
+        state = lax.fori_loop(k, k_next, lambda k, state: step_k(k, state, trial), state)
+        return k_next, check_k(k_next, state, trial)
+
+    def to_point(carry, stop):
+        k, state = lax.while_loop(lambda carry: carry[0] < stop, lambda carry: to_next_check(*carry, stop), carry)
+        return (k, state), lanes(functools.partial(observe, problem))(state, trial)
+
+    (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), points)
+    return lanes(functools.partial(end, problem, config))(state, trial), curve
+
+
+def curve_steps(steps: int, points: int) -> np.ndarray:
+    """Step 0 and log-spaced steps up to the last, ``points`` in all or every step if there are fewer; int32.
+
+    Where rounding would repeat a step, the next one is taken. With no points, only the last step.
+    """
+    if points == 0:
+        return np.array([steps], np.int32)
+    points = min(points, steps + 1)
+    at = np.rint(np.geomspace(1, steps, points - 1)).astype(np.int64)
+    at = np.maximum(at, np.arange(1, points))
+    return np.concatenate([[0], np.maximum.accumulate(at)]).astype(np.int32)
+
+
+def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
+    """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
+    fn = jax.jit(functools.partial(run_batch, problem, config))
+    shapes = jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)
+    lowered = fn.lower(*shapes)
+    if jax.default_backend() == "cpu":
+        return lowered.compile({"xla_cpu_prefer_vector_width": 512})
+    return lowered.compile()
