@@ -129,12 +129,14 @@ def solve(
     if step_size is not None and not 0 < step_size < float("inf"):
         raise InputError(f"step_size: got {step_size}, expected a positive number, or None to estimate one")
     key = jax.random.key(0) if key is None else key
-    theta, loss, gamma, certificate = _solve(f, unravel, flat, s, step_size, steps, n_monte, key, ht_tol)
+    theta, loss, gamma, certificate = _solve(
+        flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
+    )
     return Solution(unravel(theta), loss, gamma, certificate)
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("steps", "n_monte"))
-def _solve(f, unravel, theta0, s, step_size, steps, n_monte, key, ht_tol):
+@partial(jax.jit, static_argnames=("f", "unravel", "steps", "n_monte"))
+def _solve(theta0, s, step_size, key, ht_tol, *, f, unravel, steps, n_monte):
     def objective(theta):
         return f(unravel(theta))
 

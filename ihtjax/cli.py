@@ -189,5 +189,3 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
-if __name__ == "__main__":
-    main()

@@ -189,7 +189,7 @@ def curve_steps(steps: int, points: int) -> np.ndarray:
     if points == 0:
         return np.array([steps], np.int32)
     points = min(points, steps + 1)
-    at = np.rint(np.geomspace(1, steps, points - 1)).astype(np.int64)
+    at = np.rint(np.geomspace(steps, 1, points - 1)[::-1]).astype(np.int64)
     at = np.maximum(at, np.arange(1, points))
     return np.concatenate([[0], np.maximum.accumulate(at)]).astype(np.int32)
 

@@ -1,0 +1,5 @@
+"""``python -m ihtjax`` is the command line."""
+
+from ihtjax.cli import main
+
+main()

@@ -1,0 +1,33 @@
+import matplotlib
+import pandas as pd
+import pytest
+from sklearn import datasets
+
+from ihtjax import SweepConfig, sweep
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A configuration that compiles and runs in seconds."""
+    return SweepConfig(levels=(3, 7), trials=20, steps=300, n_monte=10, curve_points=8)
+
+
+@pytest.fixture(scope="session")
+def small_run(small, tmp_path_factory):
+    return sweep(small, tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory):
+    """Paths of other people's tables as CSV, by name; the class column is "kind"."""
+    folder = tmp_path_factory.mktemp("tables")
+    paths = {}
+    for name in ("wine", "breast_cancer"):
+        data = getattr(datasets, f"load_{name}")()
+        frame = pd.DataFrame(data.data, columns=[c.replace(" ", "_") for c in data.feature_names])
+        frame["kind"] = data.target_names[data.target]
+        paths[name] = folder / f"{name}.csv"
+        frame.to_csv(paths[name], index=False)
+    return paths

@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from ihtjax import draws
+from ihtjax.data import Table, load_table
+from ihtjax.softmax import SoftmaxRegression, parameter_names
+from ihtjax.trial import lanes
+
+IRIS = load_table("iris")
+
+
+def random_table(classes, features, rows=60, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([np.arange(classes), rng.integers(classes, size=rows - classes)]).astype(np.int32)
+    X = rng.normal(3, 2, (rows, features)) + y[:, None]
+    return Table(X, y, tuple(f"x{i}" for i in range(features)), tuple(map(str, range(classes))))
+
+
+def views(problem, seeds):
+    keys = jax.vmap(lambda seed: draws.stream(draws.DATA, seed))(np.uint32(seeds))
+    return jax.vmap(problem.split, out_axes=-1)(keys)
+
+
+TABLES = {
+    "iris": IRIS,
+    "two classes, many features": random_table(2, 30),
+    "three classes, many features": random_table(3, 20),
+    "five classes": random_table(5, 3),
+    "four classes, many features": random_table(4, 17),
+    "one feature": random_table(2, 1),
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+@pytest.mark.parametrize("standardize", ["train", "all", "none"])
+def test_loss_and_gradient_agree_with_float64_numpy_on_the_trials_own_rows(table, standardize):
+    problem = SoftmaxRegression(table, standardize=standardize)
+    seeds = range(6)
+    train, test = views(problem, seeds)
+    theta = np.random.default_rng(1).normal(size=(6, problem.n)).astype(np.float32)
+    if standardize == "none":
+        theta *= 0.1
+    grads = lanes(problem.gradient)(theta.T, train).T
+    losses = {"train": lanes(problem.loss)(theta.T, train), "test": lanes(problem.loss)(theta.T, test)}
+    for i in range(6):
+        rows = raw_rows(table, standardize, jax.tree.map(lambda a: a[..., i], train))
+        for name in ("train", "test"):
+            X, y = rows[name]
+            expected = reference.loss(theta[i : i + 1].astype(float), X[None], y[None])[0]
+            assert losses[name][i] == pytest.approx(expected, rel=2e-5, abs=2e-6)
+        X, y = rows["train"]
+        expected = reference.gradient(theta[i : i + 1].astype(float), X[None], y[None])[0]
+        np.testing.assert_allclose(grads[i], expected, rtol=2e-4, atol=5e-6 * max(1, np.abs(X).max()))
+
+
+def raw_rows(table, standardize, view):
+    """Training and test rows of a view, standardised here from the raw table."""
+    back = np.argsort(np.argsort(table.y, kind="stable"))
+    seen = np.asarray(view.weights > 0)[back]
+    X = table.X
+    if standardize != "none":
+        of = X[seen] if standardize == "train" else X
+        X = (X - of.mean(0)) / of.std(0)
+    return {"train": (X[seen], table.y[seen]), "test": (X[~seen], table.y[~seen])}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
+    problem = SoftmaxRegression(table)
+    train, test = views(problem, range(4))
+    theta = np.random.default_rng(2).normal(size=(problem.n, 4)).astype(np.float32)
+    for i in range(4):
+        one = jax.tree.map(lambda a: a[..., i], (train, test))
+        for batched, plain in (
+            (lanes(problem.loss)(theta, train)[i], problem.plain_loss(theta[:, i], one[0])),
+            (lanes(problem.gradient)(theta, train)[:, i], jax.grad(problem.plain_loss)(theta[:, i], one[0])),
+            (lanes(problem.accuracy)(theta, test)[i], problem.accuracy(theta[:, i], one[1])),
+        ):
+            np.testing.assert_allclose(batched, plain, rtol=1e-4, atol=2e-6)
+
+
+def test_parameters_may_be_batched_and_the_view_not():
+    problem = SoftmaxRegression(IRIS)
+    view = jax.tree.map(lambda a: a[..., 0], views(problem, [0])[0])
+    theta = np.random.default_rng(3).normal(size=(7, 15)).astype(np.float32)
+    looped = np.stack([problem.gradient(t, view) for t in theta])
+    np.testing.assert_allclose(jax.vmap(problem.gradient, (0, None))(theta, view), looped, atol=1e-6)
+    losses = np.stack([problem.loss(t, view) for t in theta])
+    np.testing.assert_allclose(jax.vmap(problem.loss, (0, None))(theta, view), losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("table", [IRIS, TABLES["five classes"]], ids=["three classes", "five classes"])
+@pytest.mark.parametrize("size", [30, 1e3, 1e6])
+def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
+    problem = SoftmaxRegression(table)
+    train, _ = views(problem, range(16))
+    theta = (size * np.random.default_rng(4).normal(size=(problem.n, 16))).astype(np.float32)
+    grads, losses = lanes(problem.gradient)(theta, train), lanes(problem.loss)(theta, train)
+    assert np.isfinite(grads).all() and np.isfinite(losses).all()
+    for i in range(16):
+        rows = raw_rows(table, "train", jax.tree.map(lambda a: a[..., i], train))["train"]
+        X, y = rows
+        W = theta[:-problem.classes, i].reshape(problem.classes, -1).astype(float)
+        z = X @ W.T + theta[-problem.classes :, i]
+        z -= z.max(1, keepdims=True)
+        expected = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y])
+        assert losses[i] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_confident_fit_keeps_a_precise_gradient():
+    """The residual of the row's own class is formed without p - 1, so it doesn't drown in rounding."""
+    problem = SoftmaxRegression(random_table(3, 2, rows=30))
+    X = problem.X
+    y = problem.y
+    centre = np.stack([X[y == k].mean(0) for k in range(3)])
+    W = 40 * (centre - centre.mean(0))
+    theta = np.concatenate([W.ravel(), -(W * centre).sum(1) / 2]).astype(np.float32)
+    train, _ = views(problem, [0, 1])
+    found = np.asarray(lanes(problem.gradient)(np.stack([theta] * 2, 1), train))[:, 0]
+    rows = raw_rows(random_table(3, 2, rows=30), "train", jax.tree.map(lambda a: a[..., 0], train))["train"]
+    expected = reference.gradient(theta[None].astype(float), rows[0][None], rows[1][None])[0]
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_split_is_a_fifth_and_standardises_with_its_own_training_rows():
+    problem = SoftmaxRegression(IRIS)
+    train, test = views(problem, range(50))
+    assert ((np.asarray(train.weights) > 0).sum(0) == 120).all()
+    assert ((np.asarray(train.weights) > 0) ^ (np.asarray(test.weights) > 0)).all()
+    for i in (0, 49):
+        X, _ = problem.rows(jax.tree.map(lambda a: a[..., i], train))
+        np.testing.assert_allclose(X.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(X.std(0), 1, atol=1e-5)
+
+
+def test_every_row_is_as_likely_to_be_trained_on():
+    problem = SoftmaxRegression(IRIS)
+    share = (np.asarray(views(problem, range(4000))[0].weights) > 0).mean(1)
+    # 150 shares with a standard error of 0.0063 each
+    assert abs(share - 0.8).max() < 4.5 * 0.0063 and share.std() == pytest.approx(0.0063, rel=0.2)
+
+
+def test_initial_parameters_have_the_stated_distributions():
+    key = jax.random.key(0)
+    normal = SoftmaxRegression(IRIS).draw(key, (40_000,))
+    uniform = SoftmaxRegression(IRIS, init="torch_linear").draw(key, (40_000,))
+    assert abs(normal.mean()) < 0.02 and normal.std() == pytest.approx(1, abs=0.02)
+    assert uniform.min() >= -0.5 and uniform.max() <= 0.5 and uniform.std() == pytest.approx(1 / 12**0.5, abs=0.01)
+
+
+def test_a_constant_feature_is_harmless():
+    table = random_table(3, 2)
+    X = np.column_stack([table.X, np.full(60, 7.0)])
+    problem = SoftmaxRegression(Table(X, table.y, ("a", "b", "c"), table.class_names))
+    train, _ = views(problem, [0])
+    assert np.isfinite(lanes(problem.gradient)(jnp.ones((problem.n, 1)), train)).all()
+
+
+def test_names_are_class_first_then_feature():
+    assert parameter_names(3, 4) == "w11 w12 w13 w14 w21 w22 w23 w24 w31 w32 w33 w34 b1 b2 b3".split()
+    assert parameter_names(2, 11)[10] == "w1_11" and parameter_names(2, 11)[-1] == "b2"

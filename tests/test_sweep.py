@@ -1,0 +1,388 @@
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ihtjax import InputError, SweepConfig, load, summary, sweep
+from ihtjax.store import RunDirectory, Unit, write_atomically
+from ihtjax.sweeps import gaps, make_engine, plan, unfinished
+
+KEY = ["method", "s", "trial"]
+
+
+def rows(run_dir, table="trials"):
+    key = KEY + (["step"] if table == "curves" else [])
+    return pd.read_parquet(run_dir / table).sort_values(key, ignore_index=True)
+
+
+def assert_identical(a, b):
+    """Every column of both tables, bit for bit."""
+    for table in ("trials", "curves"):
+        x, y = rows(a, table), rows(b, table)
+        assert list(x.columns) == list(y.columns) and len(x) == len(y)
+        for column in x.columns:
+            if column in ("theta", "theta0"):
+                assert np.stack(x[column]).tobytes() == np.stack(y[column]).tobytes()
+            else:
+                pd.testing.assert_series_equal(x[column], y[column], check_exact=True)
+
+
+def copy(run_dir, folder):
+    return shutil.copytree(run_dir, folder / "copy")
+
+
+def files(run_dir):
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in run_dir.rglob("*.parquet")}
+
+
+# What a run leaves.
+
+
+def test_trials_have_the_stated_columns_and_types(small_run):
+    frame = pd.read_parquet(small_run / "trials", filters=[("s", "==", 7)])
+    assert len(frame) == 20 and (frame.s == 7).all()
+    types = {
+        "trial": "int32",
+        "s": "int16",
+        "method": "str",
+        **dict.fromkeys(("data_seed", "init_seed", "support_seed"), "int64"),
+        **dict.fromkeys(
+            (
+                "lipschitz_estimate step_size train_loss test_loss train_accuracy test_accuracy epsilon "
+                "max_loss_increase grad_on_support grad_off_support min_on_support ht_margin"
+            ).split(),
+            "float32",
+        ),
+        "steps_run": "int32",
+        "steps_to_stop_loss": "Int32",
+        "n_support_changes": "int32",
+        "last_support_change": "int32",
+        "n_nonzero": "int16",
+        "satisfies_eq8": "bool",
+        "ht_stable": "bool",
+        "theta": "object",
+        "theta0": "object",
+        "status": "str",
+        "config_hash": "str",
+    }
+    assert {c: str(t) for c, t in frame.dtypes.items() if c in types} == types
+    assert set(frame.columns) == set(types)
+    schema = pq.read_schema(next((small_run / "trials").glob("*.parquet")))
+    assert schema.field("theta").type == pa.list_(pa.float32(), 15)
+
+
+def test_curves_have_the_stated_columns_and_types(small_run):
+    frame = pd.read_parquet(small_run / "curves")
+    assert {c: str(t) for c, t in frame.dtypes.items()} == {
+        "trial": "int32",
+        "s": "int16",
+        "method": "str",
+        "step": "int32",
+        "train_loss": "float32",
+        "test_loss": "float32",
+        "n_nonzero": "int16",
+    }
+    assert len(frame) == 3 * 20 * 8
+    last = frame[frame.step == 300].set_index(KEY)
+    trials = rows(small_run).set_index(KEY)
+    assert last.train_loss.sort_index().equals(trials.train_loss.sort_index())
+
+
+def test_relations_between_columns(small_run):
+    frame = rows(small_run)
+    dense = frame[frame.method == "gd"].set_index("trial").train_loss
+    iht = frame[frame.method == "iht"]
+    np.testing.assert_array_equal(iht.epsilon, iht.train_loss.to_numpy() - dense[iht.trial].to_numpy())
+    assert (frame[frame.method == "gd"].epsilon == 0).all()
+    assert (frame.groupby("trial")[["data_seed", "init_seed", "support_seed"]].nunique() == 1).all(axis=None)
+    assert (iht.n_nonzero <= iht.s).all() and (frame.steps_run == 300).all()
+    curves = rows(small_run, "curves")
+    rise = curves.groupby(KEY).train_loss.apply(lambda loss: max(0, loss.diff().max()))
+    np.testing.assert_array_equal(rise.to_numpy(), frame.max_loss_increase)
+    assert frame.config_hash.nunique() == 1
+
+
+def test_without_dense_baseline_and_curves(small, tmp_path):
+    run = sweep(dataclasses.replace(small, dense=False, curve_points=0), tmp_path / "run")
+    frame = pd.read_parquet(run / "trials")
+    assert len(frame) == 40 and frame.epsilon.isna().all() and frame.max_loss_increase.isna().all()
+    assert not (run / "curves").exists()
+
+
+def test_pages_have_checksums(small_run, tmp_path):
+    path = next((copy(small_run, tmp_path) / "trials").glob("iht*.parquet"))
+    data = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(7)
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises((OSError, pa.ArrowException)):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_the_configuration_and_the_environment_are_recorded(small, small_run):
+    stored = json.loads((small_run / "config.json").read_text())
+    assert SweepConfig(**stored["config"]) == small
+    assert stored["parameters"][:2] == ["w11", "w12"] and len(stored["data_sha256"]) == 64
+    entry = json.loads((small_run / "manifest.json").read_text())["units"][0]
+    assert {"jax", "platform", "device", "batch", "ihtjax"} == set(entry["environment"])
+
+
+# Resume, extend, refuse.
+
+
+def test_a_finished_run_is_left_alone(small, small_run):
+    before = files(small_run)
+    sweep(small, small_run)
+    assert files(small_run) == before
+
+
+def test_a_second_run_in_one_process_compiles_nothing(small, small_run, tmp_path):
+    before = make_engine.cache_info().misses
+    assert_identical(sweep(small, tmp_path / "again"), small_run)
+    assert make_engine.cache_info().misses == before
+
+
+def test_more_trials_and_levels_compute_only_what_is_new(small, tmp_path):
+    run = sweep(dataclasses.replace(small, trials=300), tmp_path / "run")
+    before = files(run)
+    larger = dataclasses.replace(small, trials=420, levels=(3, 5, 7))
+    sweep(larger, run)
+    after = files(run)
+    assert before.items() <= after.items()
+    new = pq.read_table(sorted(str(p) for p in set(after) - set(before) if p.parent.name == "trials")).to_pandas()
+    assert len(new) == 3 * 120 + 420
+    assert_identical(run, sweep(larger, tmp_path / "at_once"))
+
+
+def test_fewer_trials_and_levels_change_nothing(small, small_run):
+    before = files(small_run)
+    sweep(dataclasses.replace(small, trials=5, levels=(3,)), small_run)
+    assert files(small_run) == before
+    assert SweepConfig(**RunDirectory(small_run).config()["config"]) == small
+
+
+@pytest.mark.parametrize("change", [{"init": "torch_linear"}, {"steps": 301}, {"seed": 1}, {"dense": False}])
+def test_another_configuration_is_refused_and_named(small, small_run, change):
+    before = files(small_run)
+    ((name, value),) = change.items()
+    with pytest.raises(InputError, match=rf"{name} is {getattr(small, name)!r} there, {value!r} was asked for"):
+        sweep(dataclasses.replace(small, **change), small_run)
+    with pytest.raises(InputError, match="batch is 256 there, 64 was asked for"):
+        sweep(small, small_run, batch=64)
+    assert files(small_run) == before
+
+
+def test_changed_data_is_refused(tables, tmp_path):
+    path = tmp_path / "table.csv"
+    shutil.copy(tables["wine"], path)
+    config = SweepConfig(data=str(path), target="kind", levels=(2,), trials=2, steps=5, n_monte=2)
+    run = sweep(config, tmp_path / "run")
+    moved = tmp_path / "moved.csv"
+    shutil.copy(path, moved)
+    sweep(dataclasses.replace(config, data=str(moved)), run)
+    path.write_text(path.read_text().replace("14.23", "14.24"))
+    with pytest.raises(InputError, match="data is another table"):
+        sweep(config, run)
+
+
+def test_overwrite_starts_again(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    (run / "trials" / "mine.txt").touch()
+    sweep(dataclasses.replace(small, trials=3, steps=10), run, overwrite=True)
+    assert (run / "trials" / "mine.txt").exists()
+    (run / "trials" / "mine.txt").unlink()
+    assert len(rows(run)) == 9
+
+
+def test_a_directory_with_other_things_in_it_is_refused(small, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="not a run directory"):
+            sweep(small, tmp_path, overwrite=overwrite)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("table", ["trials", "curves"])
+@pytest.mark.parametrize("harm", ["flip", "tear", "remove"])
+def test_damage_is_named_and_repaired(small, small_run, tmp_path, table, harm):
+    run = copy(small_run, tmp_path)
+    path = sorted((run / table).glob("iht*.parquet"))[0]
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 16
+        path.write_bytes(data)
+    elif harm == "tear":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.unlink()
+    broken, problems = RunDirectory(run).damage()
+    assert len(broken) == 1 and [p.path for p in problems] == [f"{table}/{path.name}"]
+    assert {"flip": "SHA-256", "tear": "torn", "remove": "missing"}[harm] in problems[0].what
+    sweep(small, run)
+    assert RunDirectory(run).damage() == ([], [])
+    assert_identical(run, small_run)
+
+
+def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    (run / "trials" / ".iht-s00003-000000000-000000019.parquet.tmp").write_bytes(b"PAR1half")
+    (run / ".manifest.json.tmp").write_bytes(b"{")
+    # a unit's file was put in place, but the kill came before the manifest listed it
+    unlisted = next((run / "trials").glob("iht-s00007*"))
+    shutil.copy(unlisted, run / "trials" / "iht-s00007-000000020-000000039.parquet")
+    RunDirectory(run).drop([Unit("iht", 3, 0, 20)])
+    assert len(pd.read_parquet(run / "trials")) == 60
+    sweep(small, run)
+    assert_identical(run, small_run)
+    assert not list(run.rglob(".*.tmp"))
+
+
+def test_a_foreign_file_is_named_and_left_alone(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    (run / "trials" / "notes.txt").write_text("mine")
+    sweep(small, run)
+    assert [str(p) for p in RunDirectory(run).damage()[1]] == [
+        "trials/notes.txt: foreign, the manifest does not list it"
+    ]
+    assert len(load(run)) == 60
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.json"])
+def test_a_damaged_manifest_or_configuration_loses_nothing(small, small_run, tmp_path, name):
+    run = copy(small_run, tmp_path)
+    before = files(run)
+    (run / name).write_text("{ torn")
+    with pytest.raises(InputError, match=f"{name}: unreadable"):
+        sweep(small, run)
+    (run / "manifest.json").unlink()
+    if name == "manifest.json":
+        with pytest.raises(InputError, match="manifest.json is missing"):
+            sweep(small, run)
+    assert files(run) == before
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def no_space(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+# A real process, really killed.
+
+KILLED = SweepConfig(levels=tuple(range(1, 15)), trials=40, steps=2000, n_monte=5, curve_points=6)
+COMMAND = [sys.executable, "-m", "ihtjax", "sweep", "--trials", "40", "--steps", "2000", "--n-monte", "5"]
+COMMAND += ["--curve-points", "6"]
+
+
+def test_killed_five_times_and_resumed_equals_uninterrupted(tmp_path):
+    run = tmp_path / "killed"
+    chance = random.Random(0)
+    for goal in sorted(chance.sample(range(1, 15), 5)):
+        process = subprocess.Popen([*COMMAND, run], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while process.poll() is None and len(list(run.glob("trials/*.parquet"))) < goal:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.1))
+        listed = set(RunDirectory(run).units())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, process.stderr.read().decode()
+        pd.read_parquet(run / "trials")  # partial files never break reading
+        assert listed <= set(RunDirectory(run).units()) and not RunDirectory(run).damage()[0]
+    assert unfinished(RunDirectory(run))
+    subprocess.run([*COMMAND, run], check=True, capture_output=True)
+    assert not unfinished(RunDirectory(run)) and RunDirectory(run).damage() == ([], [])
+    assert_identical(run, sweep(KILLED, tmp_path / "uninterrupted"))
+
+
+def test_a_second_process_is_refused_at_once(small, small_run):
+    hold = "import sys; from ihtjax.store import RunDirectory\n"
+    hold += "with RunDirectory(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, small_run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match="another process is writing here"):
+        sweep(small, small_run)
+    holder.communicate("")
+    sweep(small, small_run)
+
+
+# Planning, reading, summary.
+
+
+@pytest.mark.parametrize(
+    "intervals, left",
+    [([], [(0, 10)]), ([(0, 10)], []), ([(2, 4), (6, 8)], [(0, 2), (4, 6), (8, 10)]), ([(4, 30)], [(0, 4)])],
+)
+def test_gaps(intervals, left):
+    assert gaps(intervals, 10) == left
+
+
+def test_a_million_trials_make_tens_of_files_and_the_papers_run_one_for_each_level():
+    config = SweepConfig(levels=(5,), trials=1_000_000, steps=100, dense=False)
+    units = plan(config, 15, [], 256)
+    assert 10 < len(units) < 100 and sum(u.stop - u.start for u in units) == 1_000_000
+    assert all(u.start % 256 == 0 for u in units)
+    assert len(plan(SweepConfig().with_levels(15), 15, [], 256)) == 15
+
+
+def test_load_filters_and_refuses(small_run, tmp_path):
+    assert len(load(small_run, s=7)) == 20 and len(load(small_run, s=[3, 7], trial=range(5))) == 10
+    assert len(load(small_run, "curves", method="gd", trial=0)) == 8
+    with pytest.raises(InputError, match="no column 'sparsity'"):
+        load(small_run, sparsity=7)
+    with pytest.raises(InputError, match="table"):
+        load(small_run, "rows")
+    with pytest.raises(InputError, match="no such run directory"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="not a run directory"):
+        load(tmp_path)
+
+
+def test_summary_agrees_with_pandas(small_run):
+    table = summary(small_run)
+    frame = rows(small_run)
+    assert table[["method", "s"]].values.tolist() == [["iht", 3], ["iht", 7], ["gd", 15]]
+    for row in table.itertuples():
+        level = frame[(frame.method == row.method) & (frame.s == row.s)]
+        assert row.trials == 20 and row.diverged == 0
+        assert row.train_loss_median == np.float32(level.train_loss.median())
+        assert row.epsilon_q3 == pytest.approx(np.percentile(level.epsilon, 75), abs=1e-7)
+        assert row.ht_stable == level.ht_stable.mean()
+        assert getattr(row, "gradient_below_1e_04", table.loc[row.Index, "gradient_below_1e-04"]) == np.mean(
+            level.grad_on_support <= 1e-4
+        )
+
+
+def test_medians_over_1000_trials_are_the_known_ones(tmp_path):
+    """Against independent float64 prototypes over several hundred splits; bands are about four standard errors."""
+    frame = load(sweep(SweepConfig(levels=(5, 7, 10, 12, 14), curve_points=0, dense=False), tmp_path / "run"))
+    median = frame.groupby("s")[["train_loss", "test_accuracy", "step_size"]].median()
+    for s, loss, band in ((5, 0.091, 0.012), (7, 0.061, 0.006), (10, 0.044, 0.003), (12, 0.042, 0.003), (14, 0.041, 0.003)):
+        assert median.train_loss[s] == pytest.approx(loss, abs=band)
+    assert median.test_accuracy[5] == pytest.approx(28 / 30) and median.test_accuracy[7] == pytest.approx(29 / 30)
+    assert median.step_size[14] == pytest.approx(1.83, abs=0.05)
+    assert frame[frame.s == 5].ht_stable.mean() > 0.99
+    assert frame.max_loss_increase.isna().all()

@@ -1,0 +1,235 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from ihtjax import SweepConfig, load, sweep, trial_inputs
+from ihtjax.data import load_table
+from ihtjax.single import run_trial
+from ihtjax.sweeps import make_engine, program, run_block
+from ihtjax.trial import curve_steps
+
+IRIS = load_table("iris")
+
+
+def run(config, s, trials=8, seed=0):
+    """Some trials of one level, and the curve."""
+    seeds = np.random.default_rng(seed).integers(2**32, size=(3, trials), dtype=np.uint32)
+    return run_block(make_engine(IRIS, program(config), 16), seeds, s) + (seeds,)
+
+
+def compare(config, frame):
+    """Share of equal supports and largest loss difference against float64 NumPy on the same inputs."""
+    theta, loss, _, _ = reference.run_rows(config, list(frame.itertuples()), trial_inputs)
+    same = ((np.stack(frame.theta) != 0) == (theta != 0)).all(axis=1)
+    return same.mean(), np.abs(frame.train_loss - loss).max()
+
+
+def test_the_papers_run_agrees_with_float64_numpy(tmp_path):
+    """10,000 steps at every level and for the dense baseline: 15 x 14 trials."""
+    config = SweepConfig(trials=14, curve_points=0)
+    frame = load(sweep(config, tmp_path / "run"))
+    assert len(frame) == 15 * 14
+    same, off = compare(config, frame)
+    assert same >= 0.995 and off < 1e-4
+
+
+@pytest.mark.parametrize("name, levels", [("wine", (1, 5, 20)), ("breast_cancer", (1, 5, 20))])
+def test_other_tables_agree_too(tables, tmp_path, name, levels):
+    config = SweepConfig(data=str(tables[name]), target="kind", levels=levels, trials=20, steps=1000, n_monte=20)
+    frame = load(sweep(config, tmp_path / "run"))
+    assert sorted(frame.s.unique()) == [*levels, len(frame.theta[0])]
+    same, off = compare(config, frame)
+    assert same >= 0.98 and off < 1e-4
+
+
+def test_counters_and_metrics_agree_with_float64_numpy(tmp_path):
+    config = SweepConfig(levels=(4,), trials=12, steps=500, n_monte=20, precision="float64", dense=False)
+    frame = load(sweep(config, tmp_path / "run"))
+    rows = list(frame.itertuples())
+    theta, loss, changes, last = reference.run_rows(config, rows, trial_inputs)
+    np.testing.assert_allclose(np.stack(frame.theta), theta, atol=1e-9)
+    np.testing.assert_allclose(frame.train_loss, loss, atol=1e-12)
+    assert frame.n_support_changes.tolist() == changes.tolist()
+    assert frame.last_support_change.tolist() == last.tolist()
+    for i, r in enumerate(rows):
+        inputs = trial_inputs(config, 4, r.data_seed, r.init_seed, r.support_seed)
+        X, y = inputs["X_train"][None], inputs["y_train"][None]
+        X_test, y_test = inputs["X_test"][None], inputs["y_test"][None]
+        g = reference.gradient(theta[i : i + 1], X, y)[0]
+        on = theta[i] != 0
+        assert np.count_nonzero(inputs["theta0"]) == 4
+        np.testing.assert_allclose(r.theta0, inputs["theta0"])
+        assert r.test_loss == pytest.approx(reference.loss(theta[i : i + 1], X_test, y_test)[0])
+        assert r.train_accuracy == pytest.approx(reference.accuracy(theta[i : i + 1], X, y)[0])
+        assert r.test_accuracy == pytest.approx(reference.accuracy(theta[i : i + 1], X_test, y_test)[0])
+        assert r.n_nonzero == on.sum()
+        assert r.grad_on_support == pytest.approx(np.abs(g[on]).max(), abs=1e-9)
+        assert r.grad_off_support == pytest.approx(np.abs(g[~on]).max(), abs=1e-9)
+        assert r.min_on_support == pytest.approx(np.abs(theta[i][on]).min(), abs=1e-9)
+        assert r.ht_margin == pytest.approx(r.min_on_support - r.step_size * r.grad_off_support)
+        assert r.step_size == pytest.approx(1 / r.lipschitz_estimate)
+
+
+def test_precision_does_not_change_what_is_drawn():
+    single, double = SweepConfig(steps=10), SweepConfig(steps=10, precision="float64")
+    a, b = (run(config, 5)[0] for config in (single, double))
+    np.testing.assert_array_equal(a.theta0, b.theta0.astype(np.float32))
+    np.testing.assert_allclose(a.step_size, b.step_size, rtol=1e-5)
+    assert b.theta.dtype == np.float64 and a.theta.dtype == np.float32
+
+
+def test_the_dense_baseline_is_gradient_descent():
+    config = SweepConfig(steps=50, n_monte=5)
+    result, _, seeds = run(config, 15, trials=4)
+    for i in range(4):
+        inputs = trial_inputs(config, 15, *map(int, seeds[:, i]))
+        X, y = inputs["X_train"][None].astype(float), inputs["y_train"][None]
+        theta = inputs["theta0"][None].astype(float)
+        for _ in range(50):
+            theta = theta - float(result.step_size[i]) * reference.gradient(theta, X, y)
+        np.testing.assert_allclose(result.theta[:, i], theta[0], atol=1e-5)
+    assert (result.n_support_changes == 0).all() and (result.last_support_change == 0).all()
+
+
+def test_a_lane_depends_on_its_own_seeds_alone():
+    """The same trial among others, at another place and in another batch of the same size."""
+    config = SweepConfig(steps=200, n_monte=5)
+    a, curve_a, seeds = run(config, 6, trials=16)
+    engine = make_engine(IRIS, program(config), 16)
+    shuffled = np.random.default_rng(1).permutation(16)
+    b, curve_b = run_block(engine, seeds[:, shuffled], 6)
+    alone, _ = run_block(engine, seeds[:, 3:4], 6)
+    for x, y in zip(jax.tree.leaves((a, curve_a)), jax.tree.leaves((b, curve_b))):
+        np.testing.assert_array_equal(x[..., shuffled], y)
+    np.testing.assert_array_equal(alone.theta[:, 0], a.theta[:, 3])
+
+
+def test_levels_share_one_program():
+    config = SweepConfig(steps=200, n_monte=5)
+    before = make_engine.cache_info().misses
+    for s in (1, 7, 15):
+        run(dataclasses.replace(config, levels=(s,), trials=s, seed=s), s)
+    assert make_engine.cache_info().misses - before <= 1
+    with jax.log_compiles(), jax.checking_leaks():
+        assert run(config, 3)[0].theta.shape == (15, 8)
+
+
+@pytest.mark.parametrize("step_size", [0.3, 1.5])
+def test_a_fixed_step_size_is_used_and_has_no_estimate(step_size):
+    result, _, _ = run(SweepConfig(steps=10, step_size=step_size), 5)
+    assert (result.step_size == np.float32(step_size)).all() and np.isnan(result.lipschitz_estimate).all()
+
+
+def test_the_curve_is_the_loss_along_the_way():
+    config = SweepConfig(steps=30, n_monte=5, curve_points=31)
+    result, curve, seeds = run(config, 5, trials=3)
+    assert curve.train_loss.shape == (31, 3)
+    for i in range(3):
+        inputs = trial_inputs(config, 5, *map(int, seeds[:, i]))
+        X, y, X_test, y_test = (inputs[k][None] for k in ("X_train", "y_train", "X_test", "y_test"))
+        theta = inputs["theta0"][None].astype(float)
+        gamma = np.float64(result.step_size[i : i + 1])
+        for k in range(31):
+            assert curve.train_loss[k, i] == pytest.approx(reference.loss(theta, X, y)[0], rel=1e-4)
+            assert curve.test_loss[k, i] == pytest.approx(reference.loss(theta, X_test, y_test)[0], rel=1e-4)
+            assert curve.n_nonzero[k, i] == np.count_nonzero(theta)
+            theta = reference.iht(theta, X, y, gamma, 5, 1)[0]
+
+
+def test_the_stopping_loss_is_looked_at_every_ten_steps():
+    dense = SweepConfig(steps=105, n_monte=5, curve_points=106)
+    result, curve, _ = run(dense, 12)
+    for i in range(8):
+        below = [k for k in range(10, 106, 10) if curve.train_loss[k, i] <= 0.05]
+        assert result.steps_to_stop_loss[i] == (below[0] if below else -1)
+    assert (result.steps_run == 105).all()
+
+
+def test_stop_loss_freezes_a_trial_and_no_other():
+    free = SweepConfig(steps=300, n_monte=5)
+    stopping = dataclasses.replace(free, stop_loss=0.08)
+    a, _, seeds = run(free, 9, trials=12)
+    b, curve, _ = run(stopping, 9, trials=12)
+    stopped = b.steps_to_stop_loss != -1
+    assert 0 < stopped.sum() < 12
+    np.testing.assert_array_equal(b.steps_run, np.where(stopped, b.steps_to_stop_loss, 300))
+    np.testing.assert_array_equal(b.theta[:, ~stopped], a.theta[:, ~stopped])
+    assert (b.train_loss[stopped] <= 0.08).all()
+    for i in np.flatnonzero(stopped):
+        shorter = dataclasses.replace(free, steps=int(b.steps_run[i]))
+        at_stop = run_block(make_engine(IRIS, program(shorter), 16), seeds[:, i : i + 1], 9)[0]
+        np.testing.assert_array_equal(at_stop.theta[:, 0], b.theta[:, i])
+        break
+
+
+def test_a_diverging_trial_is_marked_and_spoils_no_other(tmp_path):
+    """A step size near the largest float overflows where the gradient isn't tiny."""
+    config = SweepConfig(levels=(3, 12), trials=6, steps=40, step_size=3e38, dense=False, curve_points=4)
+    frame = load(sweep(config, tmp_path / "run"))
+    assert (frame.status == "diverged").any()
+    bad = frame[frame.status == "diverged"]
+    assert not bad.ht_stable.any() and not bad.satisfies_eq8.any()
+    seeds = frame.iloc[0][["data_seed", "init_seed", "support_seed"]]
+    engine = make_engine(IRIS, program(dataclasses.replace(config, step_size=1.0)), 16)
+    seeds = np.tile(np.uint32(seeds)[:, None], (1, 2))
+    ok, _ = run_block(engine, seeds, 3)
+    assert ok.finite.all()
+
+
+def test_a_nan_stays_in_its_lane():
+    import jax.numpy as jnp
+
+    from ihtjax.softmax import SoftmaxRegression
+    from ihtjax.trial import lanes
+
+    problem = SoftmaxRegression(IRIS)
+    keys = jax.random.split(jax.random.key(0), 8)
+    train, _ = jax.vmap(problem.split, out_axes=-1)(keys)
+    theta = np.random.default_rng(0).normal(size=(15, 8)).astype(np.float32)
+    clean = lanes(problem.gradient)(theta, train)
+    theta[:, 5] = np.nan
+    theta[3, 2] = np.inf
+    dirty = lanes(problem.gradient)(jnp.asarray(theta), train)
+    others = [0, 1, 3, 4, 6, 7]
+    np.testing.assert_array_equal(clean[:, others], dirty[:, others])
+
+
+@pytest.mark.parametrize("init", ["normal", "torch_linear"])
+def test_a_single_trial_reproduces_its_row(tmp_path, init):
+    config = SweepConfig(levels=(7,), trials=3, steps=200, n_monte=5, init=init, curve_points=5)
+    frame = load(sweep(config, tmp_path / "run"))
+    for row in frame.itertuples():
+        ran = run_trial(config, row.s, row.data_seed, row.init_seed, row.support_seed)
+        np.testing.assert_array_equal(ran.result.theta, row.theta)
+        assert ran.result.train_loss == row.train_loss and ran.result.step_size == row.step_size
+    curve = load(tmp_path / "run", "curves", trial=2, s=7)
+    alone = run_trial(config, 7, *frame.loc[frame.trial.eq(2) & frame.s.eq(7)].iloc[0][SEEDS])
+    np.testing.assert_array_equal(curve.train_loss, alone.curve.train_loss)
+
+
+SEEDS = ["data_seed", "init_seed", "support_seed"]
+
+
+@pytest.mark.parametrize(
+    "steps, points, expected",
+    [
+        (100, 0, [100]),
+        (100, 2, [0, 100]),
+        (100, 4, [0, 1, 10, 100]),
+        (5, 64, [0, 1, 2, 3, 4, 5]),
+        (1, 2, [0, 1]),
+    ],
+)
+def test_points_of_a_curve(steps, points, expected):
+    assert curve_steps(steps, points).tolist() == expected
+
+
+def test_the_default_curve_has_64_distinct_log_spaced_points():
+    at = curve_steps(10_000, 64)
+    assert len(at) == 64 and (np.diff(at) > 0).all() and at[0] == 0 and at[-1] == 10_000
+    # from where rounding no longer matters, neighbours keep one ratio
+    ratios = at[40:] / at[39:-1]
+    assert ratios.std() < 0.01 * ratios.mean()
