@@ -37,6 +37,7 @@ def config_options(sweep: bool):
                 type=_click_type(field),
                 default=field.default,
                 show_default=field.default is not None,
+                metavar=field.metadata.get("metavar"),
                 help=field.metadata["help"],
             )(command)
         return command
@@ -63,7 +64,7 @@ def cli():
     """
 
 
-@cli.command()
+@cli.command(short_help="Run, resume or extend a sweep.")
 @click.argument("run_dir", default="results/paper", type=click.Path(path_type=Path))
 @config_options(sweep=True)
 @click.option("--batch", type=click.INT, help="trials per compiled call  [default: what suits the device]")
@@ -89,7 +90,7 @@ def sweep(run_dir, batch, overwrite, **options):
     click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
 
 
-@cli.command()
+@cli.command(short_help="Run one trial and print its certificate.")
 @click.option("--s", type=click.INT, required=True, help="sparsity level")
 @click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
 @click.option("--init-seed", type=click.INT, required=True, help="seed of the initial parameters")
@@ -120,7 +121,7 @@ def trial(s, data_seed, init_seed, support_seed, plot, **options):
         click.echo(f"\ndrawn into {plot}")
 
 
-@cli.command()
+@cli.command(short_help="Print medians and quartiles for each sparsity level.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def summary(run_dir):
     """Print medians and quartiles for each sparsity level.
@@ -134,7 +135,7 @@ def summary(run_dir):
     click.echo(summaries.render(summaries.summary(run_dir)))
 
 
-@cli.command()
+@cli.command(short_help="Check each file of a run against its manifest.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def verify(run_dir):
     """Check each file against the manifest; exit with 1 if anything is missing, torn or foreign.
@@ -167,8 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
-    except click.ClickException as error:
-        fail(error.format_message())
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "ihtjax"
+        fail(f"{error.format_message().rstrip('.')}; see: {path} --help")
     except InputError as error:
         fail(str(error))
     except BrokenPipeError:
@@ -187,5 +189,3 @@ def fail(message: str) -> None:
     line = " ".join(message.split())
     click.echo(f"ihtjax: error: {line}", err=True)
     sys.exit(2)
-
-

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import numbers
+import re
 from dataclasses import dataclass
 
 from ihtjax.errors import InputError
@@ -17,8 +18,11 @@ def option(default, help, expects=None, **metadata):
     return dataclasses.field(default=default, metadata={"help": help, "expects": expects, **metadata})
 
 
-def count(minimum):
-    return f"a whole number of at least {minimum}", lambda v: isinstance(v, numbers.Integral) and v >= minimum
+def count(minimum, maximum=2**31 - 1):
+    return (
+        f"a whole number from {minimum} to {maximum}",
+        lambda v: isinstance(v, numbers.Integral) and minimum <= v <= maximum,
+    )
 
 
 SEED = (
@@ -27,14 +31,16 @@ SEED = (
 )
 POSITIVE = ("a positive number", lambda v: isinstance(v, numbers.Real) and math.isfinite(v) and v > 0)
 BOOLEAN = ("True or False", lambda v: isinstance(v, bool))
+MAX_LEVEL = 2**15 - 1
 LEVELS = (
     "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7",
-    lambda v: len(v) > 0 and all(isinstance(s, numbers.Integral) and s >= 1 for s in v),
+    lambda v: len(v) > 0 and all(isinstance(s, numbers.Integral) and 1 <= s <= MAX_LEVEL for s in v),
 )
 
 
-def one_of(*choices):
-    return " or ".join(map(repr, choices)), lambda v: v in choices
+def choice(default, help, *choices):
+    expects = " or ".join(map(repr, choices)), lambda v: v in choices
+    return option(default, help, expects, metavar="|".join(choices))
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,14 @@ class SweepConfig:
     steps: int = option(10_000, "IHT steps per trial", count(1))
     n_monte: int = option(100, "Monte Carlo draws for the step size", count(1))
     seed: int = option(0, "root seed, from which all seed triples come", SEED, sweep_only=True)
-    init: str = option("normal", "distribution of the initial parameters", one_of("normal", "torch_linear"))
-    standardize: str = option(
-        "train", "rows whose mean and deviation standardise the features", one_of("train", "all", "none")
-    )
+    init: str = choice("normal", "distribution of the initial parameters", "normal", "torch_linear")
+    standardize: str = choice("train", "rows whose mean and deviation standardise all rows", "train", "all", "none")
     dense: bool = option(True, "train a dense baseline for each seed triple", BOOLEAN, sweep_only=True)
     step_size: float | None = option(None, "fixed step size instead of 1 / L-hat_2s", POSITIVE)
     stop_loss: float | None = option(None, "freeze a trial at this training loss (nats)", POSITIVE)
     ht_tol: float = option(1e-3, "largest gradient entry that counts as vanishing", POSITIVE)
     curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", count(0))
-    precision: str = option("float32", "floating-point type", one_of("float32", "float64"))
+    precision: str = choice("float32", "floating-point type", "float32", "float64")
 
     def __post_init__(self):
         if self.levels is not None:
@@ -109,9 +113,9 @@ def parse_levels(text: str) -> tuple[int, ...]:
     """Sparsity levels from text such as "1-14", "3,5,7" or "1-3,7"."""
     levels = []
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        try:
-            levels += range(int(first), int(last or first) + 1)
-        except ValueError:
-            raise InputError(f"levels: got {text!r}, expected {LEVELS[0]}") from None
+        span = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", part)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        if not 1 <= first <= last <= MAX_LEVEL:
+            raise InputError(f"levels: got {text!r}, expected {LEVELS[0]}")
+        levels += range(first, last + 1)
     return tuple(levels)

@@ -47,10 +47,11 @@ def draw_trial(ran: SingleTrial, title: str) -> Figure:
     axes[1].plot(at[on], slope[on], "o", color=BLUE, label="on the support")
     axes[1].plot(at[~on], slope[~on], "s", color=ORANGE, markerfacecolor="white", label="off the support")
     if threshold > 0:
-        axes[1].axhline(threshold, color="black", linestyle="--", label="(8): off the support, not above this")
+        axes[1].axhline(threshold, color="black", linestyle="--", label="threshold of (8)")
     axes[1].set_yscale("log")
     axes[1].set_ylabel("|gradient|")
     for ax in axes[:2]:
+        ax.set_xlim(-0.6, len(at) - 0.4)
         ax.set_xticks(at, ran.names, rotation=90 if len(at) > 20 else 0, fontsize=None if len(at) <= 40 else 6)
 
     if has_curve:

@@ -22,9 +22,7 @@ def estimate(H, s, n_monte=100, key=KEY):
 @pytest.mark.parametrize("s", [1, 2, 3])
 def test_of_a_quadratic_lies_below_the_restricted_norm_and_comes_near(s):
     H = quadratic(0)
-    exact = max(
-        np.linalg.norm(H[:, list(S)], 2) for S in itertools.combinations(range(6), min(2 * s, 6))
-    )
+    exact = max(np.linalg.norm(H[:, list(S)], 2) for S in itertools.combinations(range(6), min(2 * s, 6)))
     found = estimate(H, s, 2000)
     assert 0.7 * exact < found <= exact * (1 + 1e-5)
 

@@ -103,7 +103,7 @@ def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
     for i in range(16):
         rows = raw_rows(table, "train", jax.tree.map(lambda a: a[..., i], train))["train"]
         X, y = rows
-        W = theta[:-problem.classes, i].reshape(problem.classes, -1).astype(float)
+        W = theta[: -problem.classes, i].reshape(problem.classes, -1).astype(float)
         z = X @ W.T + theta[-problem.classes :, i]
         z -= z.max(1, keepdims=True)
         expected = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y])

@@ -45,9 +45,7 @@ def test_batched_on_any_axis_and_twice():
 def test_is_a_nearest_sparse_point():
     for v in vectors(6, 5):
         kept = np.asarray(hard_threshold(v, 2))
-        best = min(
-            np.sum(np.delete(v, list(S)) ** 2) for S in itertools.combinations(range(6), 2)
-        )
+        best = min(np.sum(np.delete(v, list(S)) ** 2) for S in itertools.combinations(range(6), 2))
         assert np.sum((v - kept) ** 2) == pytest.approx(best)
 
 

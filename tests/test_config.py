@@ -1,0 +1,63 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ihtjax import InputError, SweepConfig
+from ihtjax.config import parse_levels
+
+
+def test_is_frozen_hashable_and_normalises_its_levels():
+    config = SweepConfig(levels=[7, 3, 7])
+    assert config.levels == (3, 7) and SweepConfig(levels=5).levels == (5,)
+    assert config == SweepConfig(levels=(3, 7)) and hash(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.trials = 3
+
+
+def test_levels_default_to_all_but_the_dense_one():
+    assert SweepConfig().with_levels(15).levels == tuple(range(1, 15))
+    assert SweepConfig(levels=(15,)).with_levels(15).levels == (15,)
+    with pytest.raises(InputError, match="got 16, expected at most 15"):
+        SweepConfig(levels=(3, 16)).with_levels(15)
+
+
+@pytest.mark.parametrize("text, levels", [("5", (5,)), ("1-3", (1, 2, 3)), ("3,5,7", (3, 5, 7)), ("1-2, 9", (1, 2, 9))])
+def test_levels_from_text(text, levels):
+    assert parse_levels(text) == levels
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"levels": ()},
+        {"levels": (0,)},
+        {"levels": ("a",)},
+        {"levels": (1.5,)},
+        {"trials": 1.5},
+        {"trials": True},
+        {"trials": "10"},
+        {"seed": 2**32},
+        {"dense": 1},
+        {"step_size": "fast"},
+        {"ht_tol": 0},
+        {"standardize": "test"},
+    ],
+)
+def test_refuses(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name}: got .*expected"):
+        SweepConfig(**wrong)
+
+
+def test_hash_is_over_what_determines_a_row():
+    base = SweepConfig(levels=(3,)).hash("data")
+    assert base == SweepConfig(levels=(4, 5), trials=7).hash("data")
+    assert base == SweepConfig(data="elsewhere.csv").hash("data")
+    others = [{"steps": 9}, {"seed": 1}, {"init": "torch_linear"}, {"dense": False}, {"step_size": 1.0}]
+    hashes = [SweepConfig(**other).hash("data") for other in others] + [SweepConfig().hash("other data")]
+    assert len({base, *hashes}) == 7
+
+
+def test_takes_numpy_numbers():
+    assert SweepConfig(levels=np.arange(1, 4), trials=np.int64(5)).to_json()["trials"] == 5
