@@ -49,8 +49,8 @@ def iht(learning_rate: optax.ScalarOrSchedule, s: int) -> optax.GradientTransfor
       >>> for _ in range(100):
       ...     updates, state = optimizer.update(jax.grad(f)(x), state, x)
       ...     x = optax.apply_updates(x, updates)
-      >>> x.round(3)
-      Array([3., 0., 2.], dtype=float32)
+      >>> [f"{entry:.3f}" for entry in x]
+      ['3.000', '0.000', '2.000']
     """
     return optax.chain(optax.sgd(learning_rate), keep_largest(s))
 
@@ -117,8 +117,8 @@ def solve(
 
     Example:
       >>> solution = solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2), jnp.zeros(3), s=2)
-      >>> solution.theta.round(3), bool(solution.certificate.ht_stable)
-      (Array([3., 0., 2.], dtype=float32), True)
+      >>> [f"{entry:.3f}" for entry in solution.theta], bool(solution.certificate.ht_stable)
+      (['3.000', '0.000', '2.000'], True)
     """
     flat, unravel = ravel_pytree(theta0)
     n = flat.size

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def hard_threshold(v, s):
-    """H_s on the last axis, s one number or one for each row; a stable sort leaves the lower index first among equals."""
+    """H_s on the last axis, s one number or one for each row; the stable sort puts the lower index first."""
     order = np.argsort(-np.abs(v), axis=-1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(v.shape[-1]), axis=-1)

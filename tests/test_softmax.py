@@ -24,6 +24,10 @@ def views(problem, seeds):
     return jax.vmap(problem.split, out_axes=-1)(keys)
 
 
+def lane(batched, i):
+    return jax.tree.map(lambda a: a[..., i], batched)
+
+
 TABLES = {
     "iris": IRIS,
     "two classes, many features": random_table(2, 30),
@@ -46,7 +50,7 @@ def test_loss_and_gradient_agree_with_float64_numpy_on_the_trials_own_rows(table
     grads = lanes(problem.gradient)(theta.T, train).T
     losses = {"train": lanes(problem.loss)(theta.T, train), "test": lanes(problem.loss)(theta.T, test)}
     for i in range(6):
-        rows = raw_rows(table, standardize, jax.tree.map(lambda a: a[..., i], train))
+        rows = raw_rows(table, standardize, lane(train, i))
         for name in ("train", "test"):
             X, y = rows[name]
             expected = reference.loss(theta[i : i + 1].astype(float), X[None], y[None])[0]
@@ -73,7 +77,7 @@ def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
     train, test = views(problem, range(4))
     theta = np.random.default_rng(2).normal(size=(problem.n, 4)).astype(np.float32)
     for i in range(4):
-        one = jax.tree.map(lambda a: a[..., i], (train, test))
+        one = lane((train, test), i)
         for batched, plain in (
             (lanes(problem.loss)(theta, train)[i], problem.plain_loss(theta[:, i], one[0])),
             (lanes(problem.gradient)(theta, train)[:, i], jax.grad(problem.plain_loss)(theta[:, i], one[0])),
@@ -84,7 +88,7 @@ def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
 
 def test_parameters_may_be_batched_and_the_view_not():
     problem = SoftmaxRegression(IRIS)
-    view = jax.tree.map(lambda a: a[..., 0], views(problem, [0])[0])
+    view = lane(views(problem, [0])[0], 0)
     theta = np.random.default_rng(3).normal(size=(7, 15)).astype(np.float32)
     looped = np.stack([problem.gradient(t, view) for t in theta])
     np.testing.assert_allclose(jax.vmap(problem.gradient, (0, None))(theta, view), looped, atol=1e-6)
@@ -101,7 +105,7 @@ def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
     grads, losses = lanes(problem.gradient)(theta, train), lanes(problem.loss)(theta, train)
     assert np.isfinite(grads).all() and np.isfinite(losses).all()
     for i in range(16):
-        rows = raw_rows(table, "train", jax.tree.map(lambda a: a[..., i], train))["train"]
+        rows = raw_rows(table, "train", lane(train, i))["train"]
         X, y = rows
         W = theta[: -problem.classes, i].reshape(problem.classes, -1).astype(float)
         z = X @ W.T + theta[-problem.classes :, i]
@@ -120,7 +124,7 @@ def test_a_confident_fit_keeps_a_precise_gradient():
     theta = np.concatenate([W.ravel(), -(W * centre).sum(1) / 2]).astype(np.float32)
     train, _ = views(problem, [0, 1])
     found = np.asarray(lanes(problem.gradient)(np.stack([theta] * 2, 1), train))[:, 0]
-    rows = raw_rows(random_table(3, 2, rows=30), "train", jax.tree.map(lambda a: a[..., 0], train))["train"]
+    rows = raw_rows(random_table(3, 2, rows=30), "train", lane(train, 0))["train"]
     expected = reference.gradient(theta[None].astype(float), rows[0][None], rows[1][None])[0]
     assert np.abs(found - expected).max() < 1e-5
 
@@ -131,7 +135,7 @@ def test_a_split_is_a_fifth_and_standardises_with_its_own_training_rows():
     assert ((np.asarray(train.weights) > 0).sum(0) == 120).all()
     assert ((np.asarray(train.weights) > 0) ^ (np.asarray(test.weights) > 0)).all()
     for i in (0, 49):
-        X, _ = problem.rows(jax.tree.map(lambda a: a[..., i], train))
+        X, _ = problem.rows(lane(train, i))
         np.testing.assert_allclose(X.mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(X.std(0), 1, atol=1e-5)
 

@@ -1,0 +1,35 @@
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ihtjax import load
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_first_two_blocks_are_the_two_commands():
+    first = re.findall(r"```(\w*)\n(.*?)```", README, re.S)[:2]
+    assert [language for language, _ in first] == ["bash", "bash"]
+    assert all(len(text.splitlines()) <= 2 for _, text in first)
+    assert first[0][1].endswith("ihtjax sweep\n") and first[1][1].endswith("-m pytest\n")
+
+
+def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = [block for block in blocks("python") if "solve(" in block]
+    assert len([line for line in example.splitlines() if line]) <= 10
+    exec(example, {})
+    out = capsys.readouterr().out
+    assert "True" in out and "-2." in out
+    assert len(load("results/torch_linear")) == 800
+
+
+def test_every_column_is_explained(small_run):
+    table = README.split("## What the columns say")[1].split("\n\n")[1]
+    explained = set(re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines())))
+    assert explained == set(pd.read_parquet(small_run / "trials").columns)
