@@ -299,7 +299,7 @@ COMMAND += ["--curve-points", "6"]
 def test_killed_five_times_and_resumed_equals_uninterrupted(tmp_path):
     run = tmp_path / "killed"
     chance = random.Random(0)
-    for goal in sorted(chance.sample(range(1, 15), 5)):
+    for goal in sorted(chance.sample(range(1, 10), 5)):
         process = subprocess.Popen([*COMMAND, run], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while process.poll() is None and len(list(run.glob("trials/*.parquet"))) < goal:
             time.sleep(0.002)
