@@ -202,12 +202,15 @@ class RunDirectory:
         return content
 
 
-def load(run_dir: str | os.PathLike, table: str = "trials", **filters: Any) -> pd.DataFrame:
+def load(
+    run_dir: str | os.PathLike, table: str = "trials", columns: list[str] | None = None, **filters: Any
+) -> pd.DataFrame:
     """Read the finished results of a run.
 
     Args:
       run_dir: a run directory.
       table: "trials" or "curves".
+      columns: which columns to read; all if None.
       filters: columns, each with the value, or the list of values, that rows must have.
 
     Returns:
@@ -228,16 +231,15 @@ def load(run_dir: str | os.PathLike, table: str = "trials", **filters: Any) -> p
         raise InputError(f"{run.path}: no finished {table} yet; run: ihtjax sweep {run.path}")
     try:
         schema = pq.read_schema(run.path / files[0])
-        for column in filters:
+        for column in (*filters, *(columns or ())):
             if column not in schema.names:
                 raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
         where = [
             (column, "in", list(value)) if isinstance(value, (list, tuple, set, range)) else (column, "==", value)
             for column, value in filters.items()
         ]
-        return pq.read_table(
-            [str(run.path / f) for f in files], filters=where or None, page_checksum_verification=True
-        ).to_pandas()
+        paths = [str(run.path / file) for file in files]
+        return pq.read_table(paths, columns=columns, filters=where or None, page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error
 

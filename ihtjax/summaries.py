@@ -23,7 +23,8 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
       InputError: there is no such run, or nothing is finished yet.
     """
     rows = []
-    for (method, s), trials in load(run_dir).groupby(["method", "s"], sort=False):
+    columns = ["method", "s", *QUANTITIES, "grad_on_support", "ht_stable", "status"]
+    for (method, s), trials in load(run_dir, columns=columns).groupby(["method", "s"], sort=False):
         ok = trials[trials.status == "ok"]
         row = {"method": method, "s": s, "trials": len(trials), "diverged": len(trials) - len(ok)}
         for quantity in QUANTITIES:

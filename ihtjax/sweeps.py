@@ -304,6 +304,6 @@ def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
     """Training losses of the dense baselines that are finished, by trial; NaN where there is none yet."""
     losses = np.full(config.trials, np.nan, config.precision)
     if any(unit.method == "gd" for unit in run.units()):
-        dense = load(run.path, method="gd")
+        dense = load(run.path, columns=["trial", "train_loss"], method="gd")
         losses[dense.trial] = dense.train_loss
     return losses

@@ -54,7 +54,7 @@ def call(capsys, *argv):
         ("sweep new --frobnicate", "No such option"),
         ("sweep file/below/it", "cannot make this directory"),
         ("sweep file", "is a file, expected a run directory"),
-        ("swep", "Did you mean 'sweep'?"),
+        ("swep", "No such command 'swep'"),
         ("summary new", "no such run directory"),
         ("verify new", "no such run directory"),
         ("trial --s 16 --data-seed 1 --init-seed 1 --support-seed 1", "s: got 16, expected 1 to 15"),

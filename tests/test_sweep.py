@@ -351,6 +351,7 @@ def test_a_million_trials_make_tens_of_files_and_the_papers_run_one_for_each_lev
 def test_load_filters_and_refuses(small_run, tmp_path):
     assert len(load(small_run, s=7)) == 20 and len(load(small_run, s=[3, 7], trial=range(5))) == 10
     assert len(load(small_run, "curves", method="gd", trial=0)) == 8
+    assert list(load(small_run, columns=["trial", "epsilon"], s=3)) == ["trial", "epsilon"]
     with pytest.raises(InputError, match="no column 'sparsity'"):
         load(small_run, sparsity=7)
     with pytest.raises(InputError, match="table"):
