@@ -122,6 +122,8 @@ def solve(
     """
     flat, unravel = ravel_pytree(theta0)
     n = flat.size
+    if not jnp.issubdtype(flat.dtype, jnp.floating):
+        raise InputError(f"theta0: got {flat.dtype}, expected floats; give an array such as jax.numpy.zeros({n})")
     if not 1 <= s <= n:
         raise InputError(f"s: got {s}, expected 1 to {n}, the number of parameters")
     if steps < 1 or n_monte < 1:

@@ -83,8 +83,10 @@ def sweep(run_dir, batch, overwrite, **options):
     from ihtjax import progress, sweeps
     from ihtjax.summaries import render, summary
 
-    show = progress.for_stream()
-    sweeps.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=show)
+    try:
+        sweeps.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=progress.for_stream())
+    except OSError as error:
+        raise InputError(f"{_reason(error)}; what was finished is safe, run the same command to resume") from error
     table = summary(run_dir)
     click.echo(render(table))
     click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
@@ -97,7 +99,8 @@ def sweep(run_dir, batch, overwrite, **options):
 @click.option("--support-seed", type=click.INT, required=True, help="seed of the initial support")
 @click.option("--plot", type=click.Path(path_type=Path), help="draw start, end and certificate into this file")
 @config_options(sweep=False)
-def trial(s, data_seed, init_seed, support_seed, plot, **options):
+@click.option("--batch", type=click.INT, help="that of the sweep whose row this reproduces  [default: as in sweep]")
+def trial(s, data_seed, init_seed, support_seed, plot, batch, **options):
     """Run one trial and print its start, its end and its certificate.
 
     The seeds are those of a row of the trials table, which this reproduces, or any others.
@@ -113,11 +116,10 @@ def trial(s, data_seed, init_seed, support_seed, plot, **options):
         from ihtjax import plots
 
         plots.check(plot)
-    ran = single.run_trial(config, s, data_seed, init_seed, support_seed)
-    click.echo(single.describe(ran, config, s, data_seed, init_seed, support_seed))
+    ran = single.run_trial(config, s, data_seed, init_seed, support_seed, batch)
+    click.echo(single.describe(ran, config))
     if plot is not None:
-        title = f"s = {s}, data, init and support seeds {data_seed}, {init_seed}, {support_seed}"
-        plots.save(plots.draw_trial(ran, title), plot)
+        plots.save(plots.draw_trial(ran), plot)
         click.echo(f"\ndrawn into {plot}")
 
 
@@ -161,6 +163,34 @@ def verify(run_dir):
     click.echo(f"{run_dir}: {len(run.units())} units, all whole")
 
 
+@cli.command(short_help="Measure this device's throughput, as JSON.")
+@click.option("--data", default="iris", show_default=True, help="as in sweep")
+@click.option("--target", help="as in sweep")
+@click.option("--levels", type=Levels(), default="1,7,14", show_default=True, help="sparsity levels, as in sweep")
+@click.option("--trials", type=click.INT, default=1000, show_default=True, help="trials per level of the sweep")
+@click.option("--steps", type=click.INT, default=10_000, show_default=True, help="steps per trial of the sweep")
+@click.option("--precision", default="float32", show_default=True, metavar="float32|float64", help="as in sweep")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="timed runs of each figure")
+def bench(repeats, **options):
+    """Measure the throughput of the device at hand: JSON on stdout, a table on stderr.
+
+    Lane-steps per second of the iteration by batch and level, seconds to compile, and where the time of a sweep
+    with these options goes. Takes about a minute on two cores; nothing else should run meanwhile.
+
+    \b
+    Example:
+      ihtjax bench > bench.json
+    """
+    config = SweepConfig(**options)
+    import json
+
+    from ihtjax import benchmark, progress
+
+    found = benchmark.bench(config, repeats=repeats, show=progress.for_stream())
+    click.echo("\n" + benchmark.render(found), err=True)
+    click.echo(json.dumps(found, indent=1))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; what a user can mend becomes one line on stderr and exit code 2."""
     try:
@@ -177,12 +207,18 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished is safe, run again to resume")
+        fail(_reason(error))
+    except MemoryError:
+        fail("not enough memory; use a smaller --batch, --n-monte or --trials")
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nihtjax: stopped; what was finished is safe, run the same command to resume", err=True)
         # Threads still compute a batch that nobody waits for; files are only written by this one.
         sys.stderr.flush()
         os._exit(130)
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
 def fail(message: str) -> None:

@@ -4,20 +4,28 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ihtjax.config import SweepConfig
 from ihtjax.store import Unit
 from ihtjax.trial import NEVER, Point, Result
 
 
 def trials_table(
-    unit: Unit, seeds: np.ndarray, result: Result, curve: Point | None, dense_loss: np.ndarray | None, config_hash: str
+    unit: Unit,
+    config: SweepConfig,
+    seeds: np.ndarray,
+    result: Result,
+    curve: Point,
+    dense_loss: np.ndarray | None,
+    config_hash: str,
 ) -> pa.Table:
     """One row a trial.
 
     Args:
       unit: which trials.
+      config: what was asked for; columns that it leaves out are null.
       seeds: their triples, uint32 ``[3, N]``; `N` denotes the number of trials in the unit.
       result: arrays with N as the last axis.
-      curve: arrays ``[points, N]``; None if no curve was asked for.
+      curve: arrays ``[points, N]``.
       dense_loss: final training loss ``[N]`` of the dense baseline with the same triples; None without a baseline.
       config_hash: what goes into the column of that name.
     """
@@ -25,13 +33,12 @@ def trials_table(
     real = pa.from_numpy_dtype(result.train_loss.dtype)
     certificate = result.certificate
     stop = result.steps_to_stop_loss
-    no_estimate = np.isnan(result.lipschitz_estimate) & np.isfinite(result.step_size)
     columns = {
         "trial": pa.array(np.arange(unit.start, unit.stop, dtype=np.int32)),
         "s": pa.array(np.full(N, unit.s, np.int16)),
         "method": pa.array([unit.method] * N, pa.string()),
         **{f"{what}_seed": pa.array(row.astype(np.int64)) for what, row in zip(("data", "init", "support"), seeds)},
-        "lipschitz_estimate": pa.array(result.lipschitz_estimate, mask=no_estimate),
+        "lipschitz_estimate": pa.nulls(N, real) if config.step_size else pa.array(result.lipschitz_estimate),
         **{
             name: pa.array(getattr(result, name))
             for name in ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -41,7 +48,7 @@ def trials_table(
         "steps_to_stop_loss": pa.array(stop, mask=stop == NEVER),
         "n_support_changes": pa.array(result.n_support_changes),
         "last_support_change": pa.array(result.last_support_change),
-        "max_loss_increase": pa.nulls(N, real) if curve is None else pa.array(largest_rise(curve.train_loss)),
+        "max_loss_increase": pa.array(largest_rise(curve.train_loss)) if config.curve_points else pa.nulls(N, real),
         "n_nonzero": pa.array(certificate.n_nonzero.astype(np.int16)),
         **{
             name: pa.array(getattr(certificate, name))
@@ -86,7 +93,8 @@ def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
 
 def largest_rise(losses: np.ndarray) -> np.ndarray:
     """Largest rise between neighbouring points of ``[points, N]`` losses; 0 where the loss never rises."""
-    return np.maximum(np.diff(losses, axis=0).max(axis=0), 0)
+    with np.errstate(invalid="ignore"):  # a diverged trial's losses may be infinite
+        return np.maximum(np.diff(losses, axis=0).max(axis=0), 0)
 
 
 def _vectors(theta: np.ndarray) -> pa.FixedSizeListArray:

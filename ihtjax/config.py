@@ -3,44 +3,52 @@
 import dataclasses
 import hashlib
 import json
-import math
 import numbers
 import re
+import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError
 
-MAX_SEED = 2**32 - 1
+
+class Expectation(NamedTuple):
+    """What a field may hold: in words for errors, and as a test of a value."""
+
+    text: str
+    holds: Callable[[Any], bool]
 
 
-def option(default, help, expects=None, **metadata):
-    """A field of `SweepConfig`: what the command line generator and the check need to know of it."""
-    return dataclasses.field(default=default, metadata={"help": help, "expects": expects, **metadata})
-
-
-def count(minimum, maximum=2**31 - 1):
-    return (
+def whole_number(minimum: int, maximum: int = 2**31 - 1) -> Expectation:
+    return Expectation(
         f"a whole number from {minimum} to {maximum}",
-        lambda v: isinstance(v, numbers.Integral) and minimum <= v <= maximum,
+        lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and minimum <= v <= maximum,
     )
 
 
-SEED = (
-    f"a whole number from 0 to {MAX_SEED}",
-    lambda v: isinstance(v, numbers.Integral) and 0 <= v <= MAX_SEED,
-)
-POSITIVE = ("a positive number", lambda v: isinstance(v, numbers.Real) and math.isfinite(v) and v > 0)
-BOOLEAN = ("True or False", lambda v: isinstance(v, bool))
-MAX_LEVEL = 2**15 - 1
-LEVELS = (
-    "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7",
-    lambda v: len(v) > 0 and all(isinstance(s, numbers.Integral) and 1 <= s <= MAX_LEVEL for s in v),
-)
+def option(default, help, expects, **metadata):
+    """A field of `SweepConfig`: what the generated command line and the check need to know of it."""
+    return dataclasses.field(default=default, metadata={"help": help, "expects": expects, **metadata})
 
 
 def choice(default, help, *choices):
-    expects = " or ".join(map(repr, choices)), lambda v: v in choices
+    expects = Expectation(" or ".join(map(repr, choices)), lambda v: v in choices)
     return option(default, help, expects, metavar="|".join(choices))
+
+
+MAX_LEVEL = 2**15 - 1  # a level is an int16 column
+SEED = whole_number(0, 2**32 - 1)
+TEXT = Expectation("text", lambda v: isinstance(v, str) and v != "")
+BOOLEAN = Expectation("True or False", lambda v: isinstance(v, bool))
+POSITIVE = Expectation(
+    "a positive number that float32 can hold",
+    lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and 1e-38 < v < 3.4e38,
+)
+LEVELS = Expectation(
+    "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7",
+    lambda v: len(v) > 0 and all(whole_number(1, MAX_LEVEL).holds(s) for s in v),
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,14 @@ class SweepConfig:
       100
     """
 
-    data: str = option("iris", "'iris', or a .csv or .parquet file of numeric features and a class column")
-    target: str | None = option(None, "class column of that file")
+    data: str = option("iris", "'iris', or a .csv or .parquet file of numeric features and a class column", TEXT)
+    target: str | None = option(None, "class column of that file", TEXT)
     levels: tuple[int, ...] | None = option(
         None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True
     )
-    trials: int = option(1000, "seed triples per level", count(1), sweep_only=True)
-    steps: int = option(10_000, "IHT steps per trial", count(1))
-    n_monte: int = option(100, "Monte Carlo draws for the step size", count(1))
+    trials: int = option(1000, "seed triples per level", whole_number(1), sweep_only=True)
+    steps: int = option(10_000, "IHT steps per trial", whole_number(1))
+    n_monte: int = option(100, "Monte Carlo draws for the step size", whole_number(1))
     seed: int = option(0, "root seed, from which all seed triples come", SEED, sweep_only=True)
     init: str = choice("normal", "distribution of the initial parameters", "normal", "torch_linear")
     standardize: str = choice("train", "rows whose mean and deviation standardise all rows", "train", "all", "none")
@@ -72,27 +80,33 @@ class SweepConfig:
     step_size: float | None = option(None, "fixed step size instead of 1 / L-hat_2s", POSITIVE)
     stop_loss: float | None = option(None, "freeze a trial at this training loss (nats)", POSITIVE)
     ht_tol: float = option(1e-3, "largest gradient entry that counts as vanishing", POSITIVE)
-    curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", count(0))
+    curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", whole_number(0))
     precision: str = choice("float32", "floating-point type", "float32", "float64")
 
     def __post_init__(self):
         if self.levels is not None:
-            try:
-                object.__setattr__(self, "levels", tuple(sorted(set(self.levels))))
-            except TypeError:
-                object.__setattr__(self, "levels", (self.levels,))
+            levels = self.levels if isinstance(self.levels, Iterable) else (self.levels,)
+            # Duplicates go, and the order doesn't matter; what isn't a number stays for the check.
+            self._set("levels", tuple(sorted(map(_plain, set(levels)), key=lambda s: (isinstance(s, str), s))))
         for field in dataclasses.fields(self):
-            value, expects = getattr(self, field.name), field.metadata["expects"]
-            if expects is None or (value is None and field.default is None):
+            value = _plain(getattr(self, field.name))
+            if value is None and field.default is None:
                 continue
-            expected, holds = expects
-            if (isinstance(value, bool) and field.type is not bool) or not holds(value):
-                raise InputError(f"{field.name}: got {value!r}, expected {expected}")
+            expects = field.metadata["expects"]
+            if not expects.holds(value):
+                raise InputError(f"{field.name}: got {reprlib.repr(value)}, expected {expects.text}")
+            # 1 and 1.0 are one step size, and one hash.
+            self._set(field.name, float(value) if expects is POSITIVE else value)
         if self.curve_points == 1:
             raise InputError("curve_points: got 1, expected 0 or at least 2, the first and the last step")
 
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
     def with_levels(self, n: int) -> "SweepConfig":
         """The same with ``levels`` filled in and held against the number of parameters n."""
+        if n > MAX_LEVEL:
+            raise InputError(f"data: {self.data} makes a network of {n} parameters, expected at most {MAX_LEVEL}")
         levels = tuple(range(1, n)) if self.levels is None else self.levels
         if levels[-1] > n:
             raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {self.data}")
@@ -103,9 +117,9 @@ class SweepConfig:
         return dataclasses.asdict(self) | {"levels": self.levels and list(self.levels)}
 
     def hash(self, fingerprint: str) -> str:
-        """12 hex digits over what determines a row: all fields but trials and levels, with the data's content."""
+        """12 hex digits over what determines a row: all fields but trials and levels, the data by its content."""
         fields = self.to_json() | {"data": fingerprint}
-        rows = {k: v for k, v in fields.items() if k not in ("levels", "trials")}
+        rows = {k: v for k, v in fields.items() if k not in ("levels", "trials", "target")}
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -116,6 +130,11 @@ def parse_levels(text: str) -> tuple[int, ...]:
         span = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", part)
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if not 1 <= first <= last <= MAX_LEVEL:
-            raise InputError(f"levels: got {text!r}, expected {LEVELS[0]}")
+            raise InputError(f"levels: got {text!r}, expected {LEVELS.text}")
         levels += range(first, last + 1)
     return tuple(levels)
+
+
+def _plain(value):
+    """NumPy's scalars as Python's, so that they compare, hash and print alike."""
+    return value.item() if hasattr(value, "item") else value

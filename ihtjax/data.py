@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ihtjax.errors import InputError
 
@@ -74,6 +75,16 @@ def load_table(data: str, target: str | None = None) -> Table:
 
 def table_of(frame: pd.DataFrame, target: str, name: str) -> Table:
     """Check a data frame and split it into features and classes; ``name`` is what errors call it."""
+    if frame.empty:
+        raise InputError(f"{name}: no rows, expected at least 5")
+    names = list(map(str, frame.columns))
+    for number, column in enumerate(names, 1):
+        if names.count(column) > 1:
+            raise InputError(f"{name}: {names.count(column)} columns are called {column!r}; give each its own name")
+        if column == "":
+            raise InputError(f"{name}: column {number} has no name; if it is an index, write the table without it")
+    if len(names) == 1 and target not in names and any(mark in names[0] for mark in ";\t"):
+        raise InputError(f"{name}: one column, called {names[0][:40]!r}; separate columns by commas")
     if target not in frame.columns:
         raise InputError(f"target: {name} has no column {target!r}; name one of {_names(frame.columns)}")
     features = frame.drop(columns=target)
@@ -93,7 +104,14 @@ def table_of(frame: pd.DataFrame, target: str, name: str) -> Table:
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise InputError(f"{name}: column {features.columns[column]!r} is infinite in row {row + 1}; drop such rows")
-    classes, y = np.unique(frame[target].to_numpy(), return_inverse=True)
+    labels = frame[target].to_numpy()
+    kinds = {type(label) for label in labels.tolist()}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+        raise InputError(
+            f"{name}: column {target!r} mixes or holds {_names(sorted(k.__name__ for k in kinds))}, "
+            "expected all text or all numbers"
+        )
+    classes, y = np.unique(labels, return_inverse=True)
     if len(y) < 5:
         raise InputError(f"{name}: {len(y)} rows, expected at least 5, since a fifth of them is kept for testing")
     if len(classes) < 2:
@@ -107,16 +125,25 @@ def table_of(frame: pd.DataFrame, target: str, name: str) -> Table:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    readers = {".csv": _read_csv, ".parquet": pd.read_parquet}
     if path.suffix.lower() not in readers:
         raise InputError(f"data: got {str(path)!r}, expected 'iris' or the path of a .csv or .parquet file")
     if not path.is_file():
         raise InputError(f"data: {path} is not a file; check the path")
     try:
         return readers[path.suffix.lower()](path)
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+    except UnicodeDecodeError as error:
+        raise InputError(f"data: {path} is not UTF-8 text; save it as UTF-8") from error
+    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' parser errors are ValueErrors
         reason = (str(error).splitlines() or ["it is empty"])[0]
         raise InputError(f"data: cannot read {path} as {path.suffix[1:]}: {reason}") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The table under its own column names: pandas would rename what is there twice or has no name."""
+    frame = pd.read_csv(path, low_memory=False, index_col=False)
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, index_col=False)
+    return frame.set_axis(names.iloc[0], axis=1)
 
 
 def _names(columns) -> str:

@@ -1,5 +1,6 @@
 """Pictures."""
 
+import io
 import os
 from pathlib import Path
 
@@ -9,29 +10,32 @@ from matplotlib.figure import Figure
 
 from ihtjax.errors import InputError
 from ihtjax.single import SingleTrial
+from ihtjax.store import write_atomically
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
 
 
 def check(path: Path) -> None:
     """Raise `InputError` unless a picture can be written to this path."""
-    kinds = sorted(Figure().canvas.get_supported_filetypes())
-    if path.suffix.lstrip(".").lower() not in kinds:
-        raise InputError(f"plot: got {str(path)!r}, expected a file name that ends in one of .{', .'.join(kinds)}")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError(f"plot: got {str(path)!r}, expected a file name that ends in .png, .svg or .pdf")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"plot: cannot write {path}; name a file in a folder that is there")
 
 
 def save(figure: Figure, path: Path) -> None:
+    """Write a picture in the format of its suffix, whole or not at all; text stays text in SVG."""
+    picture = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(path, dpi=150)
+        figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+    write_atomically(path, picture.getvalue())
 
 
-def draw_trial(ran: SingleTrial, title: str) -> Figure:
+def draw_trial(ran: SingleTrial) -> Figure:
     """Start, end, gradient with the threshold of (8), and the losses along the way."""
     r = ran.result
     figure = Figure(figsize=(9, 7), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle("s = {}, data, init and support seeds {}, {}, {}".format(ran.s, *ran.seeds))
     has_curve = len(ran.steps) > 1
     axes = figure.subplots(2 + has_curve, 1)
     at = np.arange(len(ran.names))

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import SEED, SweepConfig
+from ihtjax.config import SEED, SweepConfig, whole_number
 from ihtjax.data import load_table
 from ihtjax.errors import InputError
-from ihtjax.sweeps import default_batch, make_engine, make_problem, program, run_block
+from ihtjax.sweeps import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.trial import NEVER, PAPERS_STOP_LOSS, Point, Result, curve_steps
 
 
@@ -17,28 +17,41 @@ class SingleTrial(NamedTuple):
     """One trial's results.
 
     Attributes:
+      s: sparsity level.
+      seeds: the triple (data, init, support).
       result: a `Result` of NumPy scalars and ``[n]`` vectors.
       steps: the points of its curve, int32 ``[points]``.
       curve: a `Point` of arrays ``[points]``.
       names: n parameter names.
     """
 
+    s: int
+    seeds: tuple[int, int, int]
     result: Result
     steps: np.ndarray
     curve: Point
     names: list[str]
 
 
-def run_trial(config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> SingleTrial:
-    """Run one trial as the sweep runs it, in a batch of the sweep's default size, so that it reproduces any row.
+def run_trial(
+    config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int, batch: int | None = None
+) -> SingleTrial:
+    """Run one trial as a sweep runs it; with the sweep's batch it reproduces the row to the last bit.
+
+    Args:
+      config: of the sweep.
+      s: sparsity level.
+      data_seed, init_seed, support_seed: the triple, as in the columns of those names.
+      batch: lanes per call; if None, what suits the device, which is a sweep's default too.
 
     Raises:
-      InputError: s or a seed is out of range, or the data can't be used.
+      InputError: s, a seed or batch is out of range, or the data can't be used.
     """
     table, seeds = _check(config, s, data_seed, init_seed, support_seed)
-    engine = make_engine(table, program(config), default_batch(table))
+    engine = make_engine(table, program(config), check_batch(batch, table))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
-    return SingleTrial(result, curve_steps(config.steps, config.curve_points), curve, engine.problem.names)
+    at = curve_steps(config.steps, config.curve_points)
+    return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names)
 
 
 def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> dict[str, Any]:
@@ -73,30 +86,30 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
     return {"X_train": X_train, "y_train": y_train, "X_test": X_test, "y_test": y_test, "theta0": theta0}
 
 
-def describe(ran: SingleTrial, config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> str:
+def describe(ran: SingleTrial, config: SweepConfig) -> str:
     """Start, end and certificate of a trial as text."""
     r, c = ran.result, ran.result.certificate
     estimated = f" = 1 / L-hat_2s, L-hat_2s = {r.lipschitz_estimate:.6g}" if config.step_size is None else " (given)"
     lines = [
-        f"s = {s}, data seed {data_seed}, init seed {init_seed}, support seed {support_seed}",
+        "s = {}, data seed {}, init seed {}, support seed {}".format(ran.s, *ran.seeds),
         f"step size {r.step_size:.6g}{estimated}",
         "",
         f"{'parameter':>9}  {'start':>12}  {'end':>12}  {'gradient':>12}",
     ]
     for name, start, end, slope in zip(ran.names, r.theta0, r.theta, r.gradient):
-        numbers = [f"{v:12.6f}" if v else f"{'.':>12}" for v in (start, end)]
+        numbers = [f"{v:#12.7g}" if v else f"{'.':>12}" for v in (start, end)]
         lines.append(f"{name:>9}  {numbers[0]}  {numbers[1]}  {slope:12.3e}")
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",
-        f"training loss {r.train_loss:.6f} nats, accuracy {r.train_accuracy:.1%}",
-        f"test loss     {r.test_loss:.6f} nats, accuracy {r.test_accuracy:.1%}",
+        f"training loss {r.train_loss:.6g} nats, accuracy {r.train_accuracy:.1%}",
+        f"test loss     {r.test_loss:.6g} nats, accuracy {r.test_accuracy:.1%}",
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
-        f"smallest |theta| on the support     {c.min_on_support:.3e}  ({c.n_nonzero} of {s} nonzero)",
+        f"smallest |theta| on the support     {c.min_on_support:.3e}  ({c.n_nonzero} of {ran.s} nonzero)",
         f"margin of (8)                       {c.ht_margin:.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
         f"HT-stable: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
@@ -110,9 +123,9 @@ def _compare(value, ht_tol):
 def _check(config, s, *seeds):
     table = load_table(config.data, config.target)
     n = make_problem(table, config.standardize, config.init, config.precision).n
-    if not 1 <= s <= n:
-        raise InputError(f"s: got {s}, expected 1 to {n}, the number of parameters of {config.data}")
+    if not whole_number(1, n).holds(s):
+        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the parameters of {config.data}")
     for name, seed in zip(("data_seed", "init_seed", "support_seed"), seeds):
-        if not SEED[1](seed):
-            raise InputError(f"{name}: got {seed!r}, expected {SEED[0]}")
+        if not SEED.holds(seed):
+            raise InputError(f"{name}: got {seed!r}, expected {SEED.text}")
     return table, np.array(seeds, np.uint32)[:, None]

@@ -62,7 +62,8 @@ class SoftmaxRegression:
         self.order = np.argsort(table.y, kind="stable")
         X = table.X.astype(np.float64)
         if standardize != "none":
-            X = (X - X.mean(0)) / nonzero(X.std(0))
+            X = X - np.where(np.ptp(X, axis=0) == 0, X[0], X.mean(0))
+            X = X / np.where(np.ptp(X, axis=0) == 0, 1, X.std(0))
         self.X = X[self.order].astype(self.dtype)
         self.y = table.y[self.order]
         first = np.searchsorted(self.y, np.arange(self.classes + 1))
@@ -86,13 +87,21 @@ class SoftmaxRegression:
         weights = jnp.where(train, 1 / self.m_train, 0).astype(self.dtype)
         test_weights = jnp.where(train, 0, 1 / (rows - self.m_train)).astype(self.dtype)
         if self.standardize == "train":
-            mean = weights @ self.X
-            variance = weights @ (self.X - mean) ** 2
-            scale = nonzero(jnp.sqrt(variance))
+            mean, scale = self._mean_and_scale(train, weights)
         else:
             mean = jnp.zeros(self.features, self.dtype)
             scale = jnp.ones(self.features, self.dtype)
         return View(weights, mean, scale), View(test_weights, mean, scale)
+
+    def _mean_and_scale(self, train, weights):
+        """Mean and standard deviation ``[d]`` of the training rows; a feature constant there has scale 1."""
+        lowest = jnp.min(jnp.where(train[:, None], self.X, jnp.inf), axis=0)
+        highest = jnp.max(jnp.where(train[:, None], self.X, -jnp.inf), axis=0)
+        # Rounding would leave such a feature a tiny deviation, and its test rows enormous values.
+        constant = lowest == highest
+        mean = jnp.sum(weights[:, None] * self.X, axis=0)
+        variance = jnp.sum(weights[:, None] * (self.X - mean) ** 2, axis=0)
+        return jnp.where(constant, lowest, mean), jnp.where(constant, 1, jnp.sqrt(variance))
 
     # What a trial computes, for one trial.
 
@@ -135,7 +144,8 @@ class SoftmaxRegression:
                 Z = self._relative_logits(V, c, rows, others)
                 top = reduce(jnp.maximum, Z, 0)
                 losses = top + jnp.log(jnp.exp(-top) + sum(jnp.exp(z - top) for z in Z))
-                total += jnp.tensordot(np.ones(losses.shape[0], self.dtype), view.weights[rows] * losses, 1)
+                ones = np.ones(losses.shape[0], self.dtype)
+                total += jnp.tensordot(ones, view.weights[rows] * losses, 1, precision=lax.Precision.HIGHEST)
             return jnp.broadcast_to(total, (axis_size,)), True
 
         return loss
@@ -208,9 +218,3 @@ def parameter_names(classes: int, features: int) -> list[str]:
     join = "" if max(classes, features) < 10 else "_"
     weights = [f"w{k}{join}{f}" for k in range(1, classes + 1) for f in range(1, features + 1)]
     return weights + [f"b{k}" for k in range(1, classes + 1)]
-
-
-def nonzero(scale):
-    """Standard deviations with 1 in the place of 0, so that a constant feature stays constant."""
-    xp = np if isinstance(scale, np.ndarray) else jnp
-    return xp.where(scale == 0, 1, scale)

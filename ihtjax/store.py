@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +54,13 @@ class RunDirectory:
         self.path = Path(path)
 
     def exists(self) -> bool:
-        return (self.path / "config.json").exists() or (self.path / "manifest.json").exists()
+        """Whether this is a run directory, whole or not."""
+        return any((self.path / name).exists() for name in ("config.json", "manifest.json"))
 
     def require(self) -> "RunDirectory":
         """Raise `InputError` unless this is a run directory with a readable configuration."""
+        if self.path.is_file():
+            raise InputError(f"{self.path}: is a file, expected a run directory")
         if not self.path.is_dir():
             raise InputError(f"{self.path}: no such run directory; make one with: ihtjax sweep {self.path}")
         if not self.exists():
@@ -73,40 +76,67 @@ class RunDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file, expected a run directory; choose another path")
-        if self.path.is_dir() and not self.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
+        if self.path.is_dir() and not self.exists() and any(p.name[0] != "." for p in self.path.iterdir()):
             raise InputError(f"{self.path}: holds files but is not a run directory; choose an empty or a new one")
+        new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.path}: cannot make this directory ({error.strerror}); choose another") from error
+        lock = filelock.FileLock(self.path / ".lock")
         try:
-            with filelock.FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except filelock.Timeout:
             raise InputError(
                 f"{self.path}: another process is writing here; wait for it, or use another path"
             ) from None
+        except (OSError, NotImplementedError) as error:
+            raise InputError(f"{self.path}: cannot lock this directory ({error}); choose another") from error
+        try:
+            yield
+        finally:
+            if new and not self.exists():
+                # Nothing came of it: leave nothing behind.
+                (self.path / ".lock").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    for folder in new:
+                        folder.rmdir()
+            lock.release()
 
     # Configuration and manifest.
 
     def config(self) -> dict[str, Any] | None:
-        return self._read_json("config.json")
+        """What `write_config` wrote; None if the directory is new."""
+        keys = {"config": dict, "config_hash": str, "data_sha256": str, "parameters": list, "batch": int}
+        stored = self._read_json("config.json", keys)
+        if stored is None and self._files():
+            raise InputError(
+                f"{self.path}: config.json is missing but there are result files; restore it, "
+                "or start again with --overwrite"
+            )
+        return stored
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_atomically(self.path / "config.json", _json({"format": FORMAT} | config))
 
     def units(self) -> dict[Unit, dict[str, Any]]:
         """The finished units, with the hash and size of each file."""
-        manifest = self._read_json("manifest.json")
+        manifest = self._read_json("manifest.json", {"units": list})
         if manifest is None:
-            found = [p for table in TABLES for p in (self.path / table).glob("*.parquet")]
+            found = self._files()
             if found:
                 raise InputError(
                     f"{self.path}: manifest.json is missing but there are {len(found)} result files; "
                     "restore it, or start again with --overwrite"
                 )
             return {}
-        return {Unit(*entry["unit"]): entry for entry in manifest["units"]}
+        try:
+            for entry in manifest["units"]:
+                if not all({"sha256", "bytes"} <= expected.keys() for expected in entry["files"].values()):
+                    raise KeyError("sha256 or bytes")
+            return {Unit(*entry["unit"]): entry for entry in manifest["units"]}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise self._unreadable("manifest.json", f"not a list of units with their files: {error}") from error
 
     def write_units(self, units: dict[Unit, dict[str, Any]]) -> None:
         entries = [units[unit] for unit in sorted(units)]
@@ -127,20 +157,16 @@ class RunDirectory:
 
     def damage(self) -> tuple[list[Unit], list[Damage]]:
         """Hold every file against the manifest: the units that are not whole, and all that is wrong."""
+        # Looked at before the manifest is read: a sweep that is running lists a file after writing it.
+        there = self._files()
         broken, problems, listed = [], [], set()
         for unit, entry in self.units().items():
-            wrong = []
-            for path, expected in entry["files"].items():
-                listed.add(path)
-                what = self._what_is_wrong(self.path / path, expected)
-                if what:
-                    wrong.append(Damage(path, what))
-            if wrong:
+            listed |= entry["files"].keys()
+            wrong = {path: self._what_is_wrong(path, expected) for path, expected in entry["files"].items()}
+            if any(wrong.values()):
                 broken.append(unit)
-                problems += wrong
-        for path in self._parquet_folder_files():
-            if path not in listed:
-                problems.append(Damage(path, "foreign, the manifest does not list it"))
+                problems += [Damage(path, what) for path, what in wrong.items() if what]
+        problems += [Damage(path, "foreign, the manifest does not list it") for path in there if path not in listed]
         return broken, problems
 
     def drop(self, units: list[Unit]) -> None:
@@ -152,33 +178,39 @@ class RunDirectory:
             for path in entry["files"]:
                 (self.path / path).unlink(missing_ok=True)
 
-    def remove_leftovers(self) -> None:
-        """Delete what a killed process may have left: temporary files, and files of units that were not listed yet."""
-        listed = {path for entry in self.units().values() for path in entry["files"]}
+    def remove_leftovers(self) -> list[str]:
+        """Delete what a killed process may have left, and say which of it were result files.
+
+        These are temporary files, and files of units that were not listed yet: they would be computed again, maybe
+        under another name, and then be there twice. Folders that somebody put here are not looked into.
+        """
         for folder in (self.path, *(self.path / table for table in TABLES)):
             for path in folder.glob(".*.tmp"):
                 path.unlink()
-        for path in self._parquet_folder_files():
-            if path not in listed and OURS.fullmatch(Path(path).name):
-                (self.path / path).unlink()
+        listed = {path for entry in self.units().values() for path in entry["files"]}
+        unlisted = [path for path in self._own_files() if path not in listed]
+        for path in unlisted:
+            (self.path / path).unlink()
+        return unlisted
 
     def clear(self) -> None:
-        """Delete all results, the manifest last, so that a killed `clear` leaves a run directory."""
-        for table in TABLES:
-            for path in (self.path / table).glob("*"):
-                if OURS.fullmatch(path.name):
-                    path.unlink()
-        for name in ("manifest.json", "config.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Forget and delete all results; the configuration stays, so that a killed `clear` leaves a run directory."""
+        self.write_units({})
+        for path in self._own_files():
+            (self.path / path).unlink()
 
-    def _parquet_folder_files(self) -> list[str]:
+    def _own_files(self) -> list[str]:
+        """Result files by their names, as paths below the run directory."""
+        return [f"{t}/{p.name}" for t in TABLES for p in (self.path / t).glob("*.parquet") if OURS.fullmatch(p.name)]
+
+    def _files(self) -> list[str]:
         """What `pandas.read_parquet` would read, as paths below the run directory."""
-        found = [p for table in TABLES for p in (self.path / table).rglob("*") if p.is_file()]
-        return sorted(p.relative_to(self.path).as_posix() for p in found if p.name[0] not in "._")
+        found = [p.relative_to(self.path) for t in TABLES for p in (self.path / t).rglob("*") if p.is_file()]
+        return sorted(p.as_posix() for p in found if not any(part[0] in "._" for part in p.parts))
 
-    def _what_is_wrong(self, path: Path, expected: dict[str, Any]) -> str | None:
+    def _what_is_wrong(self, path: str, expected: dict[str, Any]) -> str | None:
         try:
-            data = path.read_bytes()
+            data = (self.path / path).read_bytes()
         except FileNotFoundError:
             return "missing"
         except OSError as error:
@@ -189,17 +221,25 @@ class RunDirectory:
             return "damaged, its SHA-256 differs from the manifest's"
         return None
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
+    def _read_json(self, name: str, keys: dict[str, type]) -> dict[str, Any] | None:
         try:
-            content = json.loads(path.read_text())
+            content = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: unreadable ({error}); restore it, or start again with --overwrite") from error
+        except OSError as error:
+            raise InputError(f"{self.path / name}: cannot be read ({error.strerror}); check its permissions") from error
+        except ValueError as error:
+            raise self._unreadable(name, error) from error
+        if not isinstance(content, dict) or not all(isinstance(content.get(k), kind) for k, kind in keys.items()):
+            raise self._unreadable(name, f"expected {', '.join(f'{k}: {kind.__name__}' for k, kind in keys.items())}")
         if content.get("format") != FORMAT:
-            raise InputError(f"{path}: format {content.get('format')}, expected {FORMAT}; use the ihtjax that wrote it")
+            raise InputError(
+                f"{self.path / name}: format {content.get('format')}, expected {FORMAT}; use the ihtjax that wrote it"
+            )
         return content
+
+    def _unreadable(self, name, reason) -> InputError:
+        return InputError(f"{self.path / name}: unreadable ({reason}); restore it, or start again with --overwrite")
 
 
 def load(
@@ -228,18 +268,22 @@ def load(
         raise InputError(f"table: got {table!r}, expected one of {TABLES}")
     files = sorted(path for entry in run.units().values() for path in entry["files"] if path.startswith(table + "/"))
     if not files:
-        raise InputError(f"{run.path}: no finished {table} yet; run: ihtjax sweep {run.path}")
+        raise InputError(f"{run.path}: no finished {table} yet; go on with the command that began the run")
     try:
         schema = pq.read_schema(run.path / files[0])
         for column in (*filters, *(columns or ())):
             if column not in schema.names:
                 raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
         where = [
-            (column, "in", list(value)) if isinstance(value, (list, tuple, set, range)) else (column, "==", value)
+            (column, "==", value)
+            if isinstance(value, str) or not isinstance(value, Iterable)
+            else (column, "in", list(value))
             for column, value in filters.items()
         ]
         paths = [str(run.path / file) for file in files]
         return pq.read_table(paths, columns=columns, filters=where or None, page_checksum_verification=True).to_pandas()
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError) as error:
+        raise InputError(f"filters: got {filters}, expected values of the columns' types ({error})") from error
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error
 

@@ -43,7 +43,8 @@ def render(table: pd.DataFrame) -> str:
         q1, median, q3 = (row[f"{quantity}_{q}"] for q in ("q1", "median", "q3"))
         if pd.isna(median):
             return "-"
-        return f"{median:.{digits}f} [{q1:.{digits}f}, {q3:.{digits}f}]"
+        kind = f".{digits}f" if max(abs(q1), abs(q3)) < 1000 else ".1e"
+        return f"{median:{kind}} [{q1:{kind}}, {q3:{kind}}]"
 
     def level(row):
         return "dense" if row.method == "gd" else str(row.s)
@@ -64,12 +65,20 @@ def render(table: pd.DataFrame) -> str:
             "training accuracy": cell(row, "train_accuracy", 2),
             "test accuracy": cell(row, "test_accuracy", 2),
             "epsilon": cell(row, "epsilon", 3),
+        }
+        for row in _rows(table)
+    )
+    certificates = pd.DataFrame(
+        {
+            "s": level(row),
             "HT-stable": f"{row.ht_stable:.1%}",
+            **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
         }
         for row in _rows(table)
     )
     lines = ["median [quartiles] over trials; losses in nats", "", losses.to_string(index=False), ""]
-    lines += [rest.to_string(index=False)]
+    lines += [rest.to_string(index=False), "", "share of trials; the gradient is that on the support", ""]
+    lines += [certificates.to_string(index=False)]
     if table.diverged.sum():
         lines += ["", f"{table.diverged.sum()} trials diverged and are left out"]
     return "\n".join(lines)

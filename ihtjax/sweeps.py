@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pyarrow as pa
 
 from ihtjax import draws, progress
 from ihtjax.columns import curves_table, trials_table
-from ihtjax.config import SweepConfig, count
+from ihtjax.config import SweepConfig, whole_number
 from ihtjax.data import Table, load_table
 from ihtjax.errors import InputError
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.store import RunDirectory, Unit, load
-from ihtjax.trial import Point, Result, compile_batch, curve_steps
+from ihtjax.trial import Point, Result, compile_batch, curve_steps, out_of_memory_named
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
@@ -74,25 +75,46 @@ def sweep(
       OSError: a file can't be written; what was finished before stays.
     """
     show = show or progress.Silent()
-    if batch is not None and not count(1)[1](batch):
-        raise InputError(f"batch: got {batch!r}, expected {count(1)[0]}")
     table = load_table(config.data, config.target)
     problem = make_problem(table, config.standardize, config.init, config.precision)
     config = config.with_levels(problem.n)
+    check_batch(batch, table)
     run = RunDirectory(run_dir)
     with run.lock():
-        if overwrite:
+        stored = None if overwrite else run.config()
+        if stored is not None:
+            config, batch = extend(stored, config, table, batch, run.path)
+        batch = check_batch(batch, table)
+        broken, problems = ([], []) if overwrite else run.damage()
+        finished = [] if overwrite else [unit for unit in run.units() if unit not in broken]
+        units = plan(config, problem.n, finished, batch)
+        # What can fail comes before anything is written or deleted.
+        engine = make_engine(table, program(config), batch) if units else None
+        environment = describe_environment(batch) if units else None
+        if stored is None:
             run.clear()
-        config, batch = _settle(run, config, table, problem, batch)
-        run.remove_leftovers()
-        broken, problems = run.damage()
+        run.write_config(
+            {
+                "config": config.to_json(),
+                "config_hash": config.hash(table.fingerprint),
+                "data_sha256": table.fingerprint,
+                "features": list(table.feature_names),
+                "classes": list(table.class_names),
+                "parameters": problem.names,
+                "batch": batch,
+            }
+        )
+        unlisted = run.remove_leftovers()
         for damage in problems:
-            show.say(f"damaged or foreign: {damage}")
-        run.drop(broken)
-        units = plan(config, problem.n, run.units(), batch)
-        if units:
-            engine = make_engine(table, program(config), batch)
-            environment = describe_environment(batch)
+            again = " (left by a run that was stopped; computed again)" if damage.path in unlisted else ""
+            show.say(f"{damage}{again}")
+        if broken:
+            run.drop(broken)
+        K, n, (rows, d) = table.n_classes, problem.n, table.X.shape
+        show.say(f"{config.data}: {rows} rows, {d} features, {K} classes, so {n} parameters")
+        if not units:
+            show.say("nothing to compute: all that was asked for is there")
+        else:
             show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
             try:
                 _run_units(engine, config, run, units, table, environment, show)
@@ -101,10 +123,57 @@ def sweep(
     return run.path
 
 
+def check_batch(batch: int | None, table: Table) -> int:
+    """The number of lanes per call; what suits the default device if None, a power of two."""
+    if batch is None:
+        if jax.default_backend() != "cpu":
+            return GPU_BATCH
+        return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
+    if not whole_number(1).holds(batch):
+        raise InputError(f"batch: got {batch!r}, expected {whole_number(1).text}")
+    return int(batch)
+
+
+def extend(stored: dict[str, Any], config: SweepConfig, table: Table, batch: int | None, path: Path):
+    """The stored configuration with the levels and trials of another one added, and its batch.
+
+    Raises:
+      InputError: they differ in anything else; it is named.
+    """
+    before = stored_config(stored, path)
+    mine = config.to_json() | {"data": table.fingerprint, "batch": stored["batch"] if batch is None else batch}
+    theirs = stored["config"] | {"data": stored["data_sha256"], "batch": stored["batch"]}
+    # The target matters only through the data that it makes.
+    differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
+    if differing:
+        what = "; ".join(
+            "data is another table" if k == "data" else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
+            for k in differing
+        )
+        raise InputError(
+            f"{path} holds another configuration: {what}; use the same options, another path, or --overwrite"
+        )
+    levels = tuple({*config.levels, *before.levels})
+    return dataclasses.replace(config, levels=levels, trials=max(config.trials, before.trials)), stored["batch"]
+
+
+def stored_config(stored: dict[str, Any], path: Path) -> SweepConfig:
+    """The configuration in a run's config.json, held against the hash that each row carries."""
+    try:
+        config = SweepConfig(**stored["config"])
+    except (TypeError, InputError) as error:
+        raise InputError(f"{path}/config.json: not this version's ({error}); use the ihtjax that wrote it") from error
+    if config.hash(stored["data_sha256"]) != stored["config_hash"]:
+        raise InputError(
+            f"{path}/config.json: changed since the run began; restore it, or start again with --overwrite"
+        )
+    return config
+
+
 def unfinished(run: RunDirectory) -> list[Unit]:
     """The units that a run's configuration asks for and its manifest doesn't list."""
     stored = run.config()
-    return plan(SweepConfig(**stored["config"]), len(stored["parameters"]), run.units(), stored["batch"])
+    return plan(stored_config(stored, run.path), len(stored["parameters"]), run.units(), stored["batch"])
 
 
 def plan(config: SweepConfig, n: int, finished: Iterable[Unit], batch: int) -> list[Unit]:
@@ -168,15 +237,9 @@ def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]
     """Run one batch of trials of level s; at most ``engine.batch`` triples ``[3, N]``, results as NumPy arrays."""
     N = seeds.shape[1]
     padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
-    out = jax.device_get(engine.run(padded, np.full(engine.batch, s, np.int32)))
+    with out_of_memory_named():
+        out = jax.device_get(engine.run(padded, np.full(engine.batch, s, np.int32)))
     return jax.tree.map(lambda a: a[..., :N], out)
-
-
-def default_batch(table: Table) -> int:
-    """Lanes per call that suit the default device: a power of two."""
-    if jax.default_backend() != "cpu":
-        return GPU_BATCH
-    return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
 
 
 def describe_environment(batch: int) -> dict[str, Any]:
@@ -188,52 +251,13 @@ def describe_environment(batch: int) -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "batch": batch,
+        "matmul_precision": "highest",
     }
-
-
-def _settle(run: RunDirectory, config: SweepConfig, table: Table, problem, batch: int | None):
-    """Hold the configuration against the directory's, extend that if need be, and write it."""
-    stored = run.config()
-    if stored is not None:
-        mine = config.to_json() | {"data": table.fingerprint}
-        theirs = stored["config"] | {"data": stored["data_sha256"]}
-        if batch is not None:
-            mine["batch"], theirs["batch"] = batch, stored["batch"]
-        # The target matters only through the data that it makes.
-        differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
-        if differing:
-            what = "; ".join(
-                "data is another table" if k == "data" else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
-                for k in differing
-            )
-            raise InputError(
-                f"{run.path} holds another configuration: {what}; use the same options, another path, or --overwrite"
-            )
-        config = dataclasses.replace(
-            config,
-            levels=tuple(sorted({*config.levels, *stored["config"]["levels"]})),
-            trials=max(config.trials, stored["config"]["trials"]),
-        )
-        batch = stored["batch"]
-    batch = batch or default_batch(table)
-    run.write_config(
-        {
-            "config": config.to_json(),
-            "config_hash": config.hash(table.fingerprint),
-            "data_sha256": table.fingerprint,
-            "features": list(table.feature_names),
-            "classes": list(table.class_names),
-            "parameters": problem.names,
-            "batch": batch,
-        }
-    )
-    return config, batch
 
 
 def _run_units(engine, config, run, units, table, environment, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole."""
     config_hash = config.hash(table.fingerprint)
-    points = curve_steps(config.steps, config.curve_points)
     dense_loss = _dense_losses(run, config)
     blocks = [
         (unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, engine.batch)
@@ -261,12 +285,16 @@ def _run_units(engine, config, run, units, table, environment, show):
         if unit.method == "gd":
             dense_loss[unit.start : unit.stop] = result.train_loss
         baseline = dense_loss[unit.start : unit.stop] if config.dense else None
-        drawn = curve if config.curve_points else None
-        tables = {"trials": trials_table(unit, seeds, result, drawn, baseline, config_hash)}
-        if config.curve_points:
-            # Curves first: a unit counts as finished by its trials' file and the manifest.
-            tables = {"curves": curves_table(unit, points, curve)} | tables
+        tables = unit_tables(unit, config, seeds, result, curve, baseline, config_hash)
         run.write_unit(unit, tables, environment)
+
+
+def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> dict[str, pa.Table]:
+    """A unit's tables by name, in the order in which they are written."""
+    trials = trials_table(unit, config, seeds, result, curve, dense_loss, config_hash)
+    if config.curve_points == 0:
+        return {"trials": trials}
+    return {"curves": curves_table(unit, curve_steps(config.steps, config.curve_points), curve), "trials": trials}
 
 
 def in_order(compute: Callable, items: Iterable, workers: int) -> Iterator[tuple]:

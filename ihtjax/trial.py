@@ -1,5 +1,6 @@
 """One trial from its seeds to its results, and a batch of trials in one scan."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,7 +26,15 @@ lanes = functools.partial(jax.vmap, in_axes=-1, out_axes=-1)
 
 
 class Trial(NamedTuple):
-    """What stays fixed while a trial runs."""
+    """What stays fixed while a trial runs.
+
+    Attributes:
+      s: sparsity level, int32.
+      train, test: the problem's views of its training and test rows.
+      theta0: initial parameters ``[n]``, s of them nonzero.
+      lipschitz_estimate: L-hat_2s; NaN under a given step size.
+      step_size: gamma.
+    """
 
     s: jax.Array
     train: NamedTuple
@@ -36,7 +45,14 @@ class Trial(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a step changes: the iterate and the counters of its support; `stop` is written at checks."""
+    """What steps and checks change.
+
+    Attributes:
+      theta: the iterate ``[n]``.
+      n_support_changes: steps whose support differs from the step before, int32.
+      last_support_change: the last such step, counted from 1; 0 if there was none.
+      steps_to_stop_loss: the first step looked at with training loss at most the stopping loss; NEVER if none yet.
+    """
 
     theta: jax.Array
     n_support_changes: jax.Array
@@ -45,7 +61,7 @@ class State(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point of a trial's curve."""
+    """A point of a trial's curve: losses in nats, and the size of the support."""
 
     train_loss: jax.Array
     test_loss: jax.Array
@@ -53,7 +69,11 @@ class Point(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Where a trial ended; the names are the columns of the `trials` table."""
+    """Where a trial ended; the names are columns of the `trials` table, which the README explains.
+
+    Scalars but for ``theta``, ``theta0`` and ``gradient`` (at ``theta``), all ``[n]``. ``finite`` is false where the
+    trial diverged; ``steps_to_stop_loss`` is NEVER where it wasn't reached.
+    """
 
     lipschitz_estimate: jax.Array
     step_size: jax.Array
@@ -109,7 +129,10 @@ def step(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial)
 
 
 def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
-    """Record k, if it is the first step looked at whose training loss is at most the stopping loss."""
+    """Record k, if it is the first multiple of 10 whose training loss is at most the stopping loss.
+
+    The start isn't looked at: the first such step is 10.
+    """
     stop_loss = PAPERS_STOP_LOSS if config.stop_loss is None else config.stop_loss
     reached = problem.loss(state.theta, trial.train) <= stop_loss
     first = reached & (state.steps_to_stop_loss == NEVER) & (k % CHECK_EVERY == 0)
@@ -117,6 +140,7 @@ def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial
 
 
 def observe(problem, state: State, trial: Trial) -> Point:
+    """The point of a trial's curve at its present iterate."""
     return Point(
         problem.loss(state.theta, trial.train),
         problem.loss(state.theta, trial.test),
@@ -198,7 +222,17 @@ def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, config))
     shapes = jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)
-    lowered = fn.lower(*shapes)
-    if jax.default_backend() == "cpu":
-        return lowered.compile({"xla_cpu_prefer_vector_width": 512})
-    return lowered.compile()
+    options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+    with out_of_memory_named():
+        return fn.lower(*shapes).compile(options)
+
+
+@contextlib.contextmanager
+def out_of_memory_named():
+    """Raise XLA's error as a `MemoryError` where that is what it means."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or "memory" in str(error).lower():
+            raise MemoryError(str(error)) from error
+        raise

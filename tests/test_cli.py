@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import io
 import os
@@ -57,7 +58,10 @@ def call(capsys, *argv):
         ("swep", "No such command 'swep'"),
         ("summary new", "no such run directory"),
         ("verify new", "no such run directory"),
-        ("trial --s 16 --data-seed 1 --init-seed 1 --support-seed 1", "s: got 16, expected 1 to 15"),
+        (
+            "trial --s 16 --data-seed 1 --init-seed 1 --support-seed 1",
+            "s: got 16, expected a whole number from 1",
+        ),
         ("trial --s 0 --data-seed 1 --init-seed 1 --support-seed 1", "s: got 0"),
         ("trial --s 7 --data-seed -1 --init-seed 1 --support-seed 1", "data_seed: got -1"),
         ("trial --s 7 --data-seed 1 --init-seed 1", "Missing option '--support-seed'"),
@@ -95,6 +99,7 @@ def test_sweep_prints_plain_lines_and_a_summary(tmp_path, capsys):
     assert f"60 trials in {tmp_path}/run/trials" in out
     assert re.fullmatch(r"(.*\n)*100%  [\d.]+[kM] lane-steps/s, 00:00 left\n", err) and "\r" not in err
     assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line) <= 80
+    assert "|gradient| <= 1e-03" in out
     _, again, _ = call(capsys, "summary", tmp_path / "run")
     assert again.strip() in out
 
@@ -110,14 +115,14 @@ def test_verify_names_what_is_wrong(small, tmp_path, capsys):
     code, out, _ = call(capsys, "verify", run)
     assert code == 0 and "3 units, all whole" in out
     file = next((run / "trials").glob("iht-s00007*"))
+    whole = file.stat().st_size
     file.write_bytes(file.read_bytes()[:100])
     (run / "curves" / "stray.txt").touch()
     code, out, _ = call(capsys, "verify", run)
     assert code == 1 and out.splitlines() == [
-        f"trials/{file.name}: torn, 100 bytes instead of {(small_bytes := out.split('instead of ')[1].split()[0])}",
+        f"trials/{file.name}: torn, 100 bytes instead of {whole}",
         "curves/stray.txt: foreign, the manifest does not list it",
     ]
-    assert int(small_bytes) > 100
     (run / "curves" / "stray.txt").unlink()
     code, _, err = call(capsys, "sweep", run, *SMALL)
     assert code == 0 and f"trials/{file.name}: torn" in err
@@ -141,12 +146,12 @@ def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):
     code, out, _ = call(
         capsys, "trial", "--s", 7, *seeds, *"--steps 300 --n-monte 10 --plot".split(), tmp_path / "a.png"
     )
-    assert code == 0 and f"training loss {row.train_loss:.6f} nats" in out
+    assert code == 0 and f"training loss {row.train_loss:.6g} nats" in out
     assert f"margin of (8)                       {row.ht_margin:.3e}" in out
     assert f"HT-stable: {'yes' if row.ht_stable else 'no'}" in out
     for name, value in zip(("w11", "b3"), row.theta[[0, 14]]):
         shown = re.search(rf"^ +{name} +\S+ +(\S+)", out, re.M)[1]
-        assert shown == (f"{value:.6f}" if value else ".")
+        assert shown == (f"{value:#.7g}" if value else ".")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -172,7 +177,7 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(small_run, tmp_path):
     sizes = sorted(p.stat().st_size for p in small_run.rglob("*.parquet"))
     full = run(sizes[-1] - 1)
     assert full.returncode == 2 and "Traceback" not in full.stderr
-    assert "File too large; what was finished is safe, run again to resume" in full.stderr.splitlines()[-1]
+    assert "File too large; what was finished is safe, run the same command to resume" in full.stderr.splitlines()[-1]
     assert not list((tmp_path / "run").rglob(".*.tmp"))
     assert run(10**9).returncode == 0
     assert len(load(tmp_path / "run")) == 60
@@ -207,7 +212,11 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left():
         bar.say("a line")
         bar.add(500)
         bar.close()
-    text = os.read(master, 10_000).decode()
+    text = b""
+    with contextlib.suppress(OSError):  # the end of what the terminal got
+        while part := os.read(master, 10_000):
+            text += part
+    text = text.decode()
     os.close(master)
     assert re.search(r"100% \|.*\| .*lane-steps/s, 00:00 left", text) and "a line" in text
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -42,6 +43,8 @@ def test_levels_from_text(text, levels):
         {"step_size": "fast"},
         {"ht_tol": 0},
         {"standardize": "test"},
+        {"step_size": 1e39},
+        {"data": 3},
     ],
 )
 def test_refuses(wrong):
@@ -60,4 +63,16 @@ def test_hash_is_over_what_determines_a_row():
 
 
 def test_takes_numpy_numbers():
-    assert SweepConfig(levels=np.arange(1, 4), trials=np.int64(5)).to_json()["trials"] == 5
+    config = SweepConfig(levels=np.arange(1, 4), trials=np.int64(5), step_size=np.float32(0.5), dense=np.bool_(False))
+    assert config == SweepConfig(levels=(1, 2, 3), trials=5, step_size=0.5, dense=False)
+    assert SweepConfig(**json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_one_step_size_has_one_hash_however_it_is_written():
+    assert SweepConfig(step_size=1).hash("data") == SweepConfig(step_size=1.0).hash("data")
+    assert SweepConfig(target="species").hash("data") == SweepConfig().hash("data")
+
+
+def test_more_parameters_than_a_level_can_count_are_refused():
+    with pytest.raises(InputError, match="40000 parameters, expected at most 32767"):
+        SweepConfig().with_levels(40_000)

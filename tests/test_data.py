@@ -4,7 +4,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from ihtjax import InputError
-from ihtjax.data import load_table
+from ihtjax.data import load_table, table_of
 
 
 def test_iris_is_fishers():
@@ -59,6 +59,7 @@ def broken(**columns):
         (broken(kind="x"), "holds 1 class, expected at least 2"),
         (broken(kind=np.arange(10) / 7), "holds 10 classes in 10 rows"),
         (good()[["kind"]], "no column beside 'kind'"),
+        (good(0), "no rows"),
         (good(4), "4 rows, expected at least 5"),
         (good().rename(columns={"kind": "species"}), "no column 'kind'; name one of a, b, species"),
     ],
@@ -87,3 +88,35 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch, data, targ
     good().to_csv("good.csv", index=False)
     with pytest.raises(InputError, match=says):
         load_table(data, target)
+
+
+def test_classes_of_more_than_one_kind_are_refused():
+    with pytest.raises(InputError, match="mixes or holds int, str"):
+        table_of(broken(kind=["x", 1] * 5), "kind", "frame")
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("a,a,kind\n" + "1,2,x\n3,4,y\n" * 5, "2 columns are called 'a'"),
+        ("a,kind,kind\n" + "1,2,x\n3,4,y\n" * 5, "2 columns are called 'kind'"),
+        (",a,kind\n" + "1,2,x\n3,4,y\n" * 5, "column 1 has no name; if it is an index"),
+        ("a;b;kind\n" + "1;2;x\n3;4;y\n" * 5, "separate columns by commas"),
+        ("a,kind\n", "no rows"),
+    ],
+)
+def test_a_csv_that_pandas_would_bend_is_refused(tmp_path, text, says):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        load_table(str(path), "kind")
+
+
+def test_other_encodings_are_refused_and_a_byte_order_mark_is_not(tmp_path):
+    path = tmp_path / "table.csv"
+    text = "größe,kind\n" + "1,x\n3,y\n" * 5
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_table(str(path), "kind")
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert load_table(str(path), "kind").feature_names == ("größe",)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from ihtjax import draws
+from ihtjax import SweepConfig, draws, trial_inputs
 
 
 def triples(root, trials):
@@ -20,10 +20,17 @@ def test_the_draws_are_pinned():
     assert triples(0, [0, 999]).tolist() == PINNED
     key = draws.stream(draws.INIT, np.uint32(21))
     assert np.flatnonzero(draws.random_subset(key, 15, 7)).tolist() == PINNED_SUBSET
+    inputs = trial_inputs(SweepConfig(), 2, 42, 21, 84)
+    assert inputs["y_train"][:20].tolist() == PINNED_CLASSES
+    assert inputs["theta0"][inputs["theta0"] != 0].tolist() == pytest.approx(PINNED_THETA, rel=1e-6)
 
 
 PINNED = [[3617712097, 783310428, 975722988], [1352849424, 2490077759, 1886533611]]
 PINNED_SUBSET = [0, 6, 7, 8, 10, 11, 13]
+
+
+PINNED_CLASSES = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+PINNED_THETA = [-0.2359126, 0.0670301]
 
 
 def test_one_seed_for_two_purposes_gives_two_streams():

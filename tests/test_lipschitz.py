@@ -76,3 +76,14 @@ def test_more_draws_never_lower_it_on_average():
 
 def test_a_constant_function_gives_zero():
     assert estimate(np.zeros((6, 6), np.float32), 3) == 0
+
+
+def test_a_draw_of_zeros_is_left_out():
+    """An init distribution may draw an exact zero, and at s = 1 nothing else is kept then."""
+
+    def draw(key, shape):
+        return jax.random.normal(key, shape) * (jax.random.uniform(key, shape) < 0.5)
+
+    H = quadratic(3)
+    found = float(estimate_lipschitz(KEY, lambda x: H @ x, draw, 6, 1, 50))
+    assert 0 < found <= np.linalg.norm(H, 2) * (1 + 1e-5)

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -155,12 +154,33 @@ def test_initial_parameters_have_the_stated_distributions():
     assert uniform.min() >= -0.5 and uniform.max() <= 0.5 and uniform.std() == pytest.approx(1 / 12**0.5, abs=0.01)
 
 
-def test_a_constant_feature_is_harmless():
+@pytest.mark.parametrize("value", [7.0, 0.1])
+def test_a_constant_feature_counts_for_nothing(value):
     table = random_table(3, 2)
-    X = np.column_stack([table.X, np.full(60, 7.0)])
-    problem = SoftmaxRegression(Table(X, table.y, ("a", "b", "c"), table.class_names))
-    train, _ = views(problem, [0])
-    assert np.isfinite(lanes(problem.gradient)(jnp.ones((problem.n, 1)), train)).all()
+    with_constant = Table(np.column_stack([table.X, np.full(60, value)]), table.y, ("a", "b", "c"), table.class_names)
+    problem = SoftmaxRegression(with_constant)
+    train, test = views(problem, range(5))
+    theta = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    without = SoftmaxRegression(table)
+    same = theta[[0, 1, 3, 4, 6, 7, 9, 10, 11]]
+    for view in (train, test):
+        less = view._replace(mean=view.mean[:2], scale=view.scale[:2])
+        np.testing.assert_allclose(lanes(problem.loss)(theta, view), lanes(without.loss)(same, less), rtol=1e-5)
+    assert (np.asarray(lanes(problem.gradient)(theta, train))[[2, 5, 8]] == 0).all()
+
+
+def test_a_feature_that_is_constant_on_the_training_rows_alone_is_not_blown_up():
+    table = random_table(3, 1)
+    rare = np.where(np.arange(60) == 17, 1.0, 0.0)
+    problem = SoftmaxRegression(Table(np.column_stack([table.X, rare]), table.y, ("a", "b"), table.class_names))
+    train, test = views(problem, range(40))
+    held_out = np.asarray(train.weights)[np.flatnonzero(problem.order == 17)[0]] == 0
+    assert 0 < held_out.sum() < 40
+    assert (np.asarray(train.scale)[1, held_out] == 1).all()
+    theta = np.ones((9, 40), np.float32)
+    grads = np.asarray(lanes(problem.gradient)(theta, train))
+    assert np.abs(grads[[1, 3, 5]][:, held_out]).max() < 1e-6
+    assert np.asarray(lanes(problem.loss)(theta, test)).max() < 20
 
 
 def test_names_are_class_first_then_feature():

@@ -20,6 +20,7 @@ from ihtjax.store import RunDirectory, Unit, write_atomically
 from ihtjax.sweeps import gaps, make_engine, plan, unfinished
 
 KEY = ["method", "s", "trial"]
+TEXT = str(pd.Series(["text"]).dtype)  # "str", or "object" before pandas 3
 
 
 def rows(run_dir, table="trials"):
@@ -56,7 +57,7 @@ def test_trials_have_the_stated_columns_and_types(small_run):
     types = {
         "trial": "int32",
         "s": "int16",
-        "method": "str",
+        "method": TEXT,
         **dict.fromkeys(("data_seed", "init_seed", "support_seed"), "int64"),
         **dict.fromkeys(
             (
@@ -74,8 +75,8 @@ def test_trials_have_the_stated_columns_and_types(small_run):
         "ht_stable": "bool",
         "theta": "object",
         "theta0": "object",
-        "status": "str",
-        "config_hash": "str",
+        "status": TEXT,
+        "config_hash": TEXT,
     }
     assert {c: str(t) for c, t in frame.dtypes.items() if c in types} == types
     assert set(frame.columns) == set(types)
@@ -88,7 +89,7 @@ def test_curves_have_the_stated_columns_and_types(small_run):
     assert {c: str(t) for c, t in frame.dtypes.items()} == {
         "trial": "int32",
         "s": "int16",
-        "method": "str",
+        "method": TEXT,
         "step": "int32",
         "train_loss": "float32",
         "test_loss": "float32",
@@ -136,7 +137,7 @@ def test_the_configuration_and_the_environment_are_recorded(small, small_run):
     assert SweepConfig(**stored["config"]) == small
     assert stored["parameters"][:2] == ["w11", "w12"] and len(stored["data_sha256"]) == 64
     entry = json.loads((small_run / "manifest.json").read_text())["units"][0]
-    assert {"jax", "platform", "device", "batch", "ihtjax"} == set(entry["environment"])
+    assert {"jax", "platform", "device", "batch", "ihtjax", "matmul_precision"} == set(entry["environment"])
 
 
 # Resume, extend, refuse.
@@ -262,18 +263,78 @@ def test_a_foreign_file_is_named_and_left_alone(small, small_run, tmp_path):
     assert len(load(run)) == 60
 
 
+def test_a_copy_that_somebody_keeps_in_the_folder_is_not_touched(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    shutil.copytree(run / "trials", run / "trials" / "old")
+    sweep(dataclasses.replace(small, trials=25), run)
+    assert len(list((run / "trials" / "old").iterdir())) == 3
+    assert len(RunDirectory(run).damage()[1]) == 3
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "config.json"])
-def test_a_damaged_manifest_or_configuration_loses_nothing(small, small_run, tmp_path, name):
+@pytest.mark.parametrize("content", [None, "{ torn", "[]", "null", "{}", '{"format": 1}', '{"format": 7}'])
+def test_a_damaged_manifest_or_configuration_loses_nothing(small, small_run, tmp_path, name, content):
     run = copy(small_run, tmp_path)
     before = files(run)
-    (run / name).write_text("{ torn")
-    with pytest.raises(InputError, match=f"{name}: unreadable"):
-        sweep(small, run)
-    (run / "manifest.json").unlink()
-    if name == "manifest.json":
-        with pytest.raises(InputError, match="manifest.json is missing"):
-            sweep(small, run)
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    for call in (lambda: sweep(small, run), lambda: load(run), lambda: unfinished(RunDirectory(run).require())):
+        with pytest.raises(InputError, match=rf"{name}"):
+            call()
     assert files(run) == before
+    assert_identical(sweep(small, run, overwrite=True), small_run)
+
+
+def test_an_edited_configuration_is_refused(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    path = run / "config.json"
+    path.write_text(path.read_text().replace('"steps": 300', '"steps": 301'))
+    for call in (lambda: sweep(dataclasses.replace(small, steps=301), run), lambda: unfinished(RunDirectory(run))):
+        with pytest.raises(InputError, match="changed since the run began"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "entry", ["3", '{"unit": ["iht", 3]}', '{"unit": ["iht", 3, 0, 20], "files": {"trials/x": {}}}']
+)
+def test_a_manifest_with_strange_entries_is_refused(small_run, tmp_path, entry):
+    run = copy(small_run, tmp_path)
+    (run / "manifest.json").write_text(f'{{"format": 1, "units": [{entry}]}}')
+    with pytest.raises(InputError, match="manifest.json: unreadable"):
+        RunDirectory(run).damage()
+
+
+def test_overwrite_works_beside_foreign_files(small, small_run, tmp_path):
+    run = copy(small_run, tmp_path)
+    foreign = run / "trials" / "zz.parquet"
+    shutil.copy(next((run / "trials").glob("gd*")), foreign)
+    sweep(dataclasses.replace(small, seed=5), run, overwrite=True)
+    assert foreign.exists() and len(load(run)) == 60
+
+
+def test_an_overwrite_that_is_killed_leaves_a_run_directory(small, small_run, tmp_path, monkeypatch):
+    run = copy(small_run, tmp_path)
+
+    def killed(self, config):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_config", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(dataclasses.replace(small, seed=3), run, overwrite=True)
+    assert_identical(sweep(small, run), small_run)
+
+
+def test_a_sweep_that_cannot_begin_leaves_no_directory(small, tmp_path, monkeypatch):
+    def no_memory(*args):
+        raise MemoryError
+
+    monkeypatch.setattr("ihtjax.sweeps.make_engine", no_memory)
+    with pytest.raises(MemoryError):
+        sweep(small, tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -372,9 +433,7 @@ def test_summary_agrees_with_pandas(small_run):
         assert row.train_loss_median == np.float32(level.train_loss.median())
         assert row.epsilon_q3 == pytest.approx(np.percentile(level.epsilon, 75), abs=1e-7)
         assert row.ht_stable == level.ht_stable.mean()
-        assert getattr(row, "gradient_below_1e_04", table.loc[row.Index, "gradient_below_1e-04"]) == np.mean(
-            level.grad_on_support <= 1e-4
-        )
+        assert table.loc[row.Index, "gradient_below_1e-04"] == np.mean(level.grad_on_support <= 1e-4)
 
 
 def test_medians_over_1000_trials_are_the_known_ones(tmp_path):
