@@ -17,18 +17,18 @@ import numpy as np
 
 from ihtjax.config import SweepConfig
 from ihtjax.data import load_table
-from ihtjax.progress import Silent
-from ihtjax.store import RunDirectory, Unit
-from ihtjax.sweeps import (
+from ihtjax.engine import (
     check_batch,
     describe_environment,
     make_engine,
     make_problem,
     program,
     run_block,
-    unit_tables,
     workers,
 )
+from ihtjax.progress import Silent
+from ihtjax.store import RunDirectory, Unit
+from ihtjax.sweeps import unit_tables
 
 RATE_STEPS = 1000
 

@@ -8,8 +8,8 @@ import numpy as np
 from ihtjax import draws
 from ihtjax.config import SEED, SweepConfig, whole_number
 from ihtjax.data import load_table
+from ihtjax.engine import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.errors import InputError
-from ihtjax.sweeps import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.trial import NEVER, PAPERS_STOP_LOSS, Point, Result, curve_steps
 
 

@@ -2,49 +2,36 @@
 
 import collections
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pyarrow as pa
 
-from ihtjax import draws, progress
+from ihtjax import progress
 from ihtjax.columns import curves_table, trials_table
-from ihtjax.config import SweepConfig, whole_number
+from ihtjax.config import SweepConfig
 from ihtjax.data import Table, load_table
+from ihtjax.engine import (
+    check_batch,
+    describe_environment,
+    make_engine,
+    make_problem,
+    program,
+    run_block,
+    workers,
+)
 from ihtjax.errors import InputError
-from ihtjax.softmax import SoftmaxRegression
 from ihtjax.store import RunDirectory, Unit, load
-from ihtjax.trial import Point, Result, compile_batch, curve_steps, out_of_memory_named
+from ihtjax.trial import curve_steps
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
 UNIT_ROWS = 65_536
-# On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
-CPU_BATCH_NUMBERS = 38_400
-GPU_BATCH = 1024
-
-
-class Engine(NamedTuple):
-    """A problem with its compiled programs: all that running a batch of any level needs.
-
-    Attributes:
-      problem: the objective.
-      batch: lanes per call.
-      run: (seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last.
-      triples: trial numbers uint32 ``[batch]`` -> seeds uint32 ``[3, batch]``.
-    """
-
-    problem: SoftmaxRegression
-    batch: int
-    run: Callable
-    triples: Callable
 
 
 def sweep(
@@ -121,17 +108,6 @@ def sweep(
             finally:
                 show.close()
     return run.path
-
-
-def check_batch(batch: int | None, table: Table) -> int:
-    """The number of lanes per call; what suits the default device if None, a power of two."""
-    if batch is None:
-        if jax.default_backend() != "cpu":
-            return GPU_BATCH
-        return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
-    if not whole_number(1).holds(batch):
-        raise InputError(f"batch: got {batch!r}, expected {whole_number(1).text}")
-    return int(batch)
 
 
 def extend(stored: dict[str, Any], config: SweepConfig, table: Table, batch: int | None, path: Path):
@@ -211,50 +187,6 @@ def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
     return left + [(at, stop)]
 
 
-def program(config: SweepConfig) -> SweepConfig:
-    """The configuration with what the compiled program doesn't depend on set to its default."""
-    anything = SweepConfig()
-    keep = ("steps", "n_monte", "init", "standardize", "step_size", "stop_loss", "ht_tol", "curve_points", "precision")
-    return dataclasses.replace(anything, **{name: getattr(config, name) for name in keep})
-
-
-@functools.lru_cache(maxsize=8)
-def make_problem(table: Table, standardize: str, init: str, precision: str) -> SoftmaxRegression:
-    """The objective of a sweep."""
-    return SoftmaxRegression(table, init, standardize, np.dtype(precision))
-
-
-@functools.lru_cache(maxsize=8)
-def make_engine(table: Table, config: SweepConfig, batch: int) -> Engine:
-    """Compile for a table and a `program`; one engine serves all levels, units and sweeps of a process."""
-    with jax.enable_x64(config.precision == "float64"):
-        problem = make_problem(table, config.standardize, config.init, config.precision)
-        triples = jax.jit(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1))
-        return Engine(problem, batch, compile_batch(problem, config, batch), triples)
-
-
-def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]:
-    """Run one batch of trials of level s; at most ``engine.batch`` triples ``[3, N]``, results as NumPy arrays."""
-    N = seeds.shape[1]
-    padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
-    with out_of_memory_named():
-        out = jax.device_get(engine.run(padded, np.full(engine.batch, s, np.int32)))
-    return jax.tree.map(lambda a: a[..., :N], out)
-
-
-def describe_environment(batch: int) -> dict[str, Any]:
-    """What results can depend on beside the configuration, for the manifest."""
-    device = jax.devices()[0]
-    return {
-        "ihtjax": metadata.version("ihtjax"),
-        "jax": jax.__version__,
-        "platform": device.platform,
-        "device": device.device_kind,
-        "batch": batch,
-        "matmul_precision": "highest",
-    }
-
-
 def _run_units(engine, config, run, units, table, environment, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole."""
     config_hash = config.hash(table.fingerprint)
@@ -312,13 +244,6 @@ def in_order(compute: Callable, items: Iterable, workers: int) -> Iterator[tuple
             yield done, future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def workers() -> int:
-    """Batches to run at a time: one for each core; a GPU needs a second only to hide the transfers."""
-    if jax.default_backend() != "cpu":
-        return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _batches_between(start: int, stop: int, batch: int) -> Iterator[tuple[int, int]]:

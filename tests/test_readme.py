@@ -30,6 +30,7 @@ def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_every_column_is_explained(small_run):
-    table = README.split("## What the columns say")[1].split("\n\n")[1]
-    explained = set(re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines())))
+    section = README.split("## What the columns say")[1].split("\n\n")
+    explained = set(re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in section[1].splitlines())))
     assert explained == set(pd.read_parquet(small_run / "trials").columns)
+    assert set(pd.read_parquet(small_run / "curves").columns) <= set(re.findall(r"`(\w+)`", section[2]))

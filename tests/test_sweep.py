@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ihtjax import InputError, SweepConfig, load, summary, sweep
+from ihtjax.engine import make_engine
 from ihtjax.store import RunDirectory, Unit, write_atomically
-from ihtjax.sweeps import gaps, make_engine, plan, unfinished
+from ihtjax.sweeps import gaps, plan, unfinished
 
 KEY = ["method", "s", "trial"]
 TEXT = str(pd.Series(["text"]).dtype)  # "str", or "object" before pandas 3

@@ -7,8 +7,8 @@ import reference
 
 from ihtjax import SweepConfig, draws, iht_step, load, sweep, trial_inputs
 from ihtjax.data import load_table
+from ihtjax.engine import make_engine, make_problem, program, run_block
 from ihtjax.single import run_trial
-from ihtjax.sweeps import make_engine, make_problem, program, run_block
 from ihtjax.trial import curve_steps
 
 IRIS = load_table("iris")
