@@ -187,7 +187,10 @@ def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
     import signal
     import time
 
-    command = [sys.executable, "-m", "ihtjax", "sweep", tmp_path / "run", "--steps", "20000", "--n-monte", "5"]
+    # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    listening += "import ihtjax.cli; ihtjax.cli.main()"
+    command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "20000", "--n-monte", "5"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "run").glob("trials/*.parquet")):
         time.sleep(0.01)
