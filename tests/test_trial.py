@@ -177,7 +177,7 @@ def test_the_curve_is_the_loss_along_the_way():
         inputs = trial_inputs(config, 5, *map(int, seeds[:, i]))
         X, y, X_test, y_test = (inputs[k][None] for k in ("X_train", "y_train", "X_test", "y_test"))
         theta = inputs["theta0"][None].astype(float)
-        gamma = np.float64(result.step_size[i : i + 1])
+        gamma = result.step_size[i : i + 1].astype(np.float64)
         for k in range(31):
             assert curve.train_loss[k, i] == pytest.approx(reference.loss(theta, X, y)[0], rel=1e-4)
             assert curve.test_loss[k, i] == pytest.approx(reference.loss(theta, X_test, y_test)[0], rel=1e-4)
