@@ -30,7 +30,7 @@ from ihtjax.progress import Silent
 from ihtjax.store import RunDirectory, Unit
 from ihtjax.sweeps import unit_tables
 
-RATE_STEPS = 1000
+RATE_STEPS = 4000
 
 
 def bench(
