@@ -1,5 +1,6 @@
 """Throughput of the device at hand, and where the time of a sweep goes."""
 
+import dataclasses
 import os
 import platform
 import resource
@@ -50,8 +51,9 @@ def bench(
     Returns:
       A dictionary of JSON types. ``throughput``: lane-steps per second (median, lowest, highest of the repeats) of the
       iteration alone, with one call per core at a time, by batch and level. ``sweep``: seconds and shares of a cold
-      sweep of the configuration, put together from its parts: import, compile, monte_carlo (all draws and step
-      sizes), iteration, writing. ``compile_seconds``, ``peak_memory_bytes`` and the device and versions.
+      sweep of the configuration, put together from its parts: import, compile, monte_carlo (all draws and step sizes,
+      with the first step and the certificates), iteration, writing. ``compile_seconds``, ``peak_memory_bytes`` and the
+      device and versions.
 
     Raises:
       InputError: the configuration can't be run.
@@ -78,7 +80,7 @@ def bench(
     compile_seconds, engine = _timed(lambda: make_engine.__wrapped__(table, program(config), batch))
     whole = np.median(repeat(lambda: call_everywhere(engine, middle), repeats)) / workers()
     # The same program's first step alone, with all that comes before and after the iteration.
-    first = make_engine(table, program(SweepConfig(**{**config.to_json(), "steps": 1})), batch)
+    first = make_engine(table, program(dataclasses.replace(config, steps=1)), batch)
     ends = np.median(repeat(lambda: call_everywhere(first, middle), repeats)) / workers()
     calls = (len(config.levels) + config.dense) * -(-config.trials // batch)
     parts = {

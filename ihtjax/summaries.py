@@ -49,40 +49,35 @@ def render(table: pd.DataFrame) -> str:
     def level(row):
         return "dense" if row.method == "gd" else str(row.s)
 
-    losses = pd.DataFrame(
-        {
-            "s": level(row),
-            "trials": row.trials,
-            "step size": cell(row, "step_size", 2),
-            "training loss": cell(row, "train_loss", 3),
-            "test loss": cell(row, "test_loss", 3),
-        }
-        for row in _rows(table)
-    )
-    rest = pd.DataFrame(
-        {
-            "s": level(row),
-            "training accuracy": cell(row, "train_accuracy", 2),
-            "test accuracy": cell(row, "test_accuracy", 2),
-            "epsilon": cell(row, "epsilon", 3),
-        }
-        for row in _rows(table)
-    )
-    certificates = pd.DataFrame(
-        {
-            "s": level(row),
-            "HT-stable": f"{row.ht_stable:.1%}",
-            **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
-        }
-        for row in _rows(table)
-    )
-    lines = ["median [quartiles] over trials; losses in nats", "", losses.to_string(index=False), ""]
-    lines += [rest.to_string(index=False), "", "share of trials; the gradient is that on the support", ""]
-    lines += [certificates.to_string(index=False)]
+    def text(cells):
+        rows = ({"s": level(row), **cells(row)} for _, row in table.iterrows())
+        return pd.DataFrame(rows).to_string(index=False)
+
+    parts = [
+        "median [quartiles] over trials; losses in nats",
+        text(
+            lambda row: {
+                "trials": row.trials,
+                "step size": cell(row, "step_size", 2),
+                "training loss": cell(row, "train_loss", 3),
+                "test loss": cell(row, "test_loss", 3),
+            }
+        ),
+        text(
+            lambda row: {
+                "training accuracy": cell(row, "train_accuracy", 2),
+                "test accuracy": cell(row, "test_accuracy", 2),
+                "epsilon": cell(row, "epsilon", 3),
+            }
+        ),
+        "share of trials; the gradient is that on the support",
+        text(
+            lambda row: {
+                "HT-stable": f"{row.ht_stable:.1%}",
+                **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
+            }
+        ),
+    ]
     if table.diverged.sum():
-        lines += ["", f"{table.diverged.sum()} trials diverged and are left out"]
-    return "\n".join(lines)
-
-
-def _rows(table):
-    return (row for _, row in table.iterrows())
+        parts.append(f"{table.diverged.sum()} trials diverged and are left out")
+    return "\n\n".join(parts)
