@@ -11,6 +11,7 @@ from jax.custom_batching import custom_vmap
 
 from ihtjax.data import Table
 from ihtjax.draws import random_subset
+from ihtjax.exponential import exp2
 from ihtjax.threshold import lanes_last
 
 # With fewer features than this, logits are written out as sums, so that XLA fuses them with what follows.
@@ -58,16 +59,12 @@ class SoftmaxRegression:
         self.standardize = standardize
         self.dtype = np.dtype(dtype)
         self.names = parameter_names(self.classes, d)
-        # Rows of one class lie together, so that the batched forms need no gather. `order` maps them to the table.
-        self.order = np.argsort(table.y, kind="stable")
         X = table.X.astype(np.float64)
         if standardize != "none":
             X = X - np.where(np.ptp(X, axis=0) == 0, X[0], X.mean(0))
             X = X / np.where(np.ptp(X, axis=0) == 0, 1, X.std(0))
-        self.X = X[self.order].astype(self.dtype)
-        self.y = table.y[self.order]
-        first = np.searchsorted(self.y, np.arange(self.classes + 1))
-        self.class_rows = [slice(int(a), int(b)) for a, b in zip(first, first[1:])]
+        self.X = X.astype(self.dtype)
+        self.y = table.y
         self.loss = self._make_loss()
         self.gradient = self._make_gradient()
 
@@ -126,12 +123,11 @@ class SoftmaxRegression:
 
     def rows(self, view: View) -> tuple[np.ndarray, np.ndarray]:
         """The view's rows in the table's order: standardised features ``[m_seen, d]`` and classes ``[m_seen]``."""
-        back = np.argsort(self.order)
-        seen = np.asarray(view.weights > 0)[back]
+        seen = np.asarray(view.weights > 0)
         X = np.asarray((self.X - view.mean) / view.scale)
-        return X[back][seen], self.y[back][seen]
+        return X[seen], self.y[seen]
 
-    # The same for a batch of trials: lanes on the minor axis, one class's rows at a time.
+    # The same for a batch of trials: lanes on the minor axis, and logits less the last class's.
 
     def _make_loss(self):
         loss = custom_vmap(self.plain_loss)
@@ -139,13 +135,12 @@ class SoftmaxRegression:
         @loss.def_vmap
         def batched_loss(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            total = 0
-            for c, rows, others in self._each_class():
-                Z = self._relative_logits(V, c, rows, others)
-                top = reduce(jnp.maximum, Z, 0)
-                losses = top + jnp.log(jnp.exp(-top) + sum(jnp.exp(z - top) for z in Z))
-                ones = np.ones(losses.shape[0], self.dtype)
-                total += jnp.tensordot(ones, view.weights[rows] * losses, 1, precision=lax.Precision.HIGHEST)
+            Z = [*self._relative_logits(V), 0]
+            top = reduce(larger, Z)
+            of_class = sum(jnp.where(own, z, 0) for own, z in zip(self._of_class(), Z))
+            losses = self.dtype.type(np.log(2)) * (top - of_class) + jnp.log(sum(exp2(z - top) for z in Z))
+            ones = np.ones(len(self.y), self.dtype)
+            total = jnp.tensordot(ones, view.weights * losses, 1, precision=lax.Precision.HIGHEST)
             return jnp.broadcast_to(total, (axis_size,)), True
 
         return loss
@@ -156,16 +151,13 @@ class SoftmaxRegression:
         @gradient.def_vmap
         def batched_gradient(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            G = [0] * self.classes
-            for c, rows, others in self._each_class():
-                P = other_class_probabilities(self._relative_logits(V, c, rows, others))
-                # The residual p - 1 of the row's own class is formed from the others', so that it doesn't cancel.
-                R = jnp.stack([view.weights[rows] * p for p in P], axis=1)
-                partial = jnp.tensordot(self._rows_with_one(rows).T, R, 1, precision=lax.Precision.HIGHEST)
-                for o, g in zip(others, jnp.moveaxis(partial, 1, 0)):
-                    G[o] += g
-                    G[c] -= g
-            G = jnp.stack(G)
+            residuals = logistic_residuals if self.classes <= 3 else softmax_residuals
+            R = residuals(self._relative_logits(V), self._of_class())
+            weighted = jnp.stack([view.weights * r for r in R], axis=1)
+            G = jnp.tensordot(self._rows_with_one().T, weighted, 1, precision=lax.Precision.HIGHEST)
+            G = jnp.moveaxis(G, 1, 0)
+            # The gradients of all classes add up to zero.
+            G = jnp.concatenate([G, -jnp.sum(G, axis=0, keepdims=True)])
             db = G[:, -1]
             dW = (G[:, :-1] - view.mean * db[:, None]) / view.scale
             flat = jnp.concatenate([dW.reshape(-1, dW.shape[-1]), db])
@@ -181,36 +173,56 @@ class SoftmaxRegression:
         b = theta[K * d :] - jnp.sum(W * view.mean, axis=1)
         return jnp.concatenate([W, b[:, None]], axis=1), view
 
-    def _each_class(self):
-        for c, rows in enumerate(self.class_rows):
-            yield c, rows, [k for k in range(self.classes) if k != c]
-
-    def _relative_logits(self, V, c, rows, others) -> list:
-        """Logits of the other classes minus those of class c on the rows of class c, K - 1 times ``[m_c, lanes]``."""
-        X = self._rows_with_one(rows)
-        D = jnp.stack([V[o] - V[c] for o in others], axis=1)
+    def _relative_logits(self, V) -> list:
+        """Logits in units of ln 2 of all classes but the last, less the last's: K - 1 times ``[m, lanes]``."""
+        # Stacks behind barriers are kept; XLA would form differences and logits again wherever they are used.
+        D = lax.optimization_barrier(jnp.stack([(v - V[-1]) * self.dtype.type(1 / np.log(2)) for v in V[:-1]], axis=1))
         if self.features >= UNROLL_LIMIT:
-            Z = jnp.tensordot(X, D, 1, precision=lax.Precision.HIGHEST)
-            return [Z[:, i] for i in range(len(others))]
-        return [sum(X[:, f, None] * D[f, i] for f in range(X.shape[1])) for i in range(len(others))]
+            Z = jnp.tensordot(self._rows_with_one(), D, 1, precision=lax.Precision.HIGHEST)
+        else:
+            X = self.X[:, :, None]
+            Z = jnp.stack([sum((X[:, f] * d[f] for f in range(len(d) - 1)), d[-1]) for d in jnp.moveaxis(D, 1, 0)], 1)
+        Z = lax.optimization_barrier(Z)
+        return [Z[:, k] for k in range(self.classes - 1)]
 
-    def _rows_with_one(self, rows):
-        X = self.X[rows]
-        return np.concatenate([X, np.ones((len(X), 1), X.dtype)], axis=1)
+    def _of_class(self) -> list[np.ndarray]:
+        """For each class, which rows are its own, ``[m, 1]``."""
+        return [(self.y == k)[:, None] for k in range(self.classes)]
+
+    def _rows_with_one(self):
+        return np.concatenate([self.X, np.ones((len(self.X), 1), self.dtype)], axis=1)
 
 
-def other_class_probabilities(Z: list) -> list:
-    """Softmax probabilities of all classes but the row's own, from their logits minus the own class's.
+def logistic_residuals(Z: list, of_class: list) -> list:
+    """What each row adds to the gradient, by class but the last: p_k, and p_k - 1 on the rows of class k.
 
-    Overflow to infinity is harmless here: it makes a probability 0.
+        p_k = 1 / (1 + S_k),  p_k - 1 = -S_k / (1 + S_k),  S_k = sum_{j != k} 2^(z_j - z_k),  z_K = 0
+
+    Nothing cancels where p_k is near 1. S_k is formed anew for each class, with nothing shared between classes, so
+    that XLA makes one loop of it all; that is K - 1 exponentials more than `softmax_residuals` needs.
+
+    Args:
+      Z: logits in units of ln 2, less the last class's.
+      of_class: for each class, which rows are its own.
     """
-    if len(Z) <= 2:
-        # One expression per class, with no intermediate shared between classes, becomes one fused loop.
-        return [1 / (1 + jnp.exp(-a) + sum(jnp.exp(b - a) for b in Z[:i] + Z[i + 1 :])) for i, a in enumerate(Z)]
-    top = reduce(jnp.maximum, Z, 0)
-    E = [jnp.exp(z - top) for z in Z]
-    total = jnp.exp(-top) + sum(E)
-    return [e / total for e in E]
+    Z = [*Z, 0]
+    S = [sum(exp2(other - z) for other in Z[:k] + Z[k + 1 :]) for k, z in enumerate(Z[:-1])]
+    return [jnp.where(own, -s, 1) / (1 + s) for own, s in zip(of_class, S)]
+
+
+def softmax_residuals(Z: list, of_class: list) -> list:
+    """The same with K exponentials a row, shared between the classes; faster for more than three."""
+    Z = [*Z, 0]
+    top = reduce(larger, Z)
+    E = [jnp.exp2(z - top) for z in Z]
+    total = sum(E)
+    others = sum(jnp.where(own, 0, e) for own, e in zip(of_class, E))
+    return [jnp.where(own, -others, e) / total for own, e in zip(of_class, E[:-1])]
+
+
+def larger(a, b):
+    """The larger of two in one instruction, where ``jnp.maximum`` takes four to pass NaN on."""
+    return jnp.where(a > b, a, b)
 
 
 def parameter_names(classes: int, features: int) -> list[str]:

@@ -63,9 +63,10 @@ def _largest_of_each(axis_size, batched, key, s):
         in_axes = [0 if b else None for b in batched]
         return jax.vmap(largest.fun, in_axes)(key, s), True
     key = lanes_last(key, batched[0])
-    # Entry j beats entry i if key_j > key_i, or if they are equal and j < i.
+    # Entry j beats entry i if key_j > key_i, or if they are equal and j < i. As a sum of n terms, not a reduction
+    # over one axis of [n, n, lanes], it becomes one loop.
     wins_ties = np.tri(n, k=-1, dtype=key.dtype).T[:, :, None]
-    beaten_by = jnp.sum((key[:, None] + wins_ties > key[None]).astype(jnp.int32), axis=0)
+    beaten_by = sum((key[j] + wins_ties[j] > key).astype(jnp.int32) for j in range(n))
     return jnp.moveaxis(beaten_by < lanes_last(s, batched[1]), -1, 0), True
 
 

@@ -213,7 +213,7 @@ def test_stop_loss_freezes_a_trial_and_no_other():
 
 def test_a_diverging_trial_is_marked_and_spoils_no_other(tmp_path):
     """Under a step size near the largest float two steps overflow where the gradient isn't tiny."""
-    config = SweepConfig(levels=(3,), trials=24, steps=2, step_size=3e38, dense=False, curve_points=2)
+    config = SweepConfig(levels=(3,), trials=24, steps=2, step_size=1e38, dense=False, curve_points=2)
     frame = load(sweep(config, tmp_path / "run", batch=16))
     bad = frame.status == "diverged"
     assert 0 < bad.sum() < 24
