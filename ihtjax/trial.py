@@ -154,6 +154,12 @@ def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
     gradient = problem.gradient(theta, trial.train)
     train_loss = problem.loss(theta, trial.train)
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
+    finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(train_loss)
+    certificate = certify(theta, gradient, trial.step_size, trial.s, config.ht_tol)
+    # Where the loss overflows and its gradient does not, the trial diverged all the same.
+    certificate = certificate._replace(
+        satisfies_eq8=certificate.satisfies_eq8 & finite, ht_stable=certificate.ht_stable & finite
+    )
     return Result(
         trial.lipschitz_estimate,
         trial.step_size,
@@ -165,11 +171,11 @@ def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
         state.steps_to_stop_loss,
         state.n_support_changes,
         state.last_support_change,
-        certify(theta, gradient, trial.step_size, trial.s, config.ht_tol),
+        certificate,
         theta,
         trial.theta0,
         gradient,
-        jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(train_loss),
+        finite,
     )
 
 
