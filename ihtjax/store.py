@@ -263,6 +263,18 @@ def load(
 
       load("results/paper", s=[5, 7]).groupby("s").train_loss.median()
     """
+    return read(run_dir, table, columns, filters).to_pandas(split_blocks=True, self_destruct=True)
+
+
+def read(
+    run_dir: str | os.PathLike,
+    table: str = "trials",
+    columns: list[str] | None = None,
+    filters: dict[str, Any] | None = None,
+    categorical: tuple[str, ...] = (),
+) -> pa.Table:
+    """The same as an Arrow table; columns named in ``categorical`` take a number a row instead of a text."""
+    filters = filters or {}
     run = RunDirectory(run_dir).require()
     if table not in TABLES:
         raise InputError(f"table: got {table!r}, expected one of {TABLES}")
@@ -281,7 +293,13 @@ def load(
             for column, value in filters.items()
         ]
         paths = [str(run.path / file) for file in files]
-        return pq.read_table(paths, columns=columns, filters=where or None, page_checksum_verification=True).to_pandas()
+        return pq.read_table(
+            paths,
+            columns=columns,
+            filters=where or None,
+            read_dictionary=list(categorical),
+            page_checksum_verification=True,
+        )
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError) as error:
         raise InputError(f"filters: got {filters}, expected values of the columns' types ({error})") from error
     except (OSError, pa.ArrowException) as error:
