@@ -16,6 +16,8 @@ MAX_ITERATIONS = 200
 # Newton's decrement squared is about f - inf f, be it attained or approached.
 DECREMENT = 1e-12
 RIDGE = 1e-14
+# Along a direction that separates, the Hessian falls to about DECREMENT.
+SAFE_PIVOT = 1e-6
 
 
 class RestrictedOptima(NamedTuple):
@@ -24,14 +26,14 @@ class RestrictedOptima(NamedTuple):
     Attributes:
       infimum: f at ``theta`` ``[B]``, in nats, within 1e-9 of the infimum of f over the support, and never below it.
       theta: ``[B, n]``, zero off the support.
-      attained: ``[B]``, whether the iteration converged to a minimiser. Where it is false, theta was still moving by a
-        step that changes some logit by more than 0.1, while f changed by less than 1e-12: the infimum is only
-        approached, or the minimiser is very far away; `existence` tells the two apart.
+      converged: ``[B]``, whether theta is a minimiser: Newton's step has become negligible where the Hessian on the
+        support is safely positive definite. Where it is false, the infimum is only approached, or the minimiser is
+        far away; `existence` tells the two apart.
     """
 
     infimum: np.ndarray
     theta: np.ndarray
-    attained: np.ndarray
+    converged: np.ndarray
 
 
 class SoftmaxRows:
@@ -121,12 +123,12 @@ def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOpti
       supports: masks ``[B, n]``; canonical ones are fastest (see `symmetry`), since their Hessians are regular.
     """
     supports = np.asarray(supports, bool)
-    infimum, theta, attained = np.empty(len(supports)), np.zeros(supports.shape), np.empty(len(supports), bool)
+    infimum, theta, converged = np.empty(len(supports)), np.zeros(supports.shape), np.empty(len(supports), bool)
     by_size = np.argsort(supports.sum(1), kind="stable")
     for start in range(0, len(supports), LANES):
         batch = by_size[start : start + LANES]
-        infimum[batch], theta[batch], attained[batch] = _solve(rows, supports[batch])
-    return RestrictedOptima(infimum, theta, attained)
+        infimum[batch], theta[batch], converged[batch] = _solve(rows, supports[batch])
+    return RestrictedOptima(infimum, theta, converged)
 
 
 def _solve(rows: SoftmaxRows, supports: np.ndarray):
@@ -142,11 +144,10 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
     loss, P = rows.probabilities(V)
     decrement_before = np.full(len(flat), np.inf)
     for _ in range(MAX_ITERATIONS):
-        step, decrement = _newton_step(rows, P, entry)
+        step, decrement, pivot = _newton_step(rows, P, entry)
         done = ~(decrement > DECREMENT)
         if done.any():
-            moved = np.abs(np.tensordot(rows.X, step[..., done], (1, 1))).max((0, 1))
-            out[0][lane[done]], out[2][lane[done]] = loss[done], moved < 0.1
+            out[0][lane[done]], out[2][lane[done]] = loss[done], pivot[done] > SAFE_PIVOT
             out[1][:, lane[done]] = V[..., done].reshape(-1, done.sum())
             keep = ~done
             if not keep.any():
@@ -163,7 +164,7 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
 
 
 def _newton_step(rows, P, entry):
-    """Newton's step ``[K, D, B]``, and the squared decrement ``[B]``, on each lane's support."""
+    """Newton's step ``[K, D, B]`` on each lane's support, the squared decrement ``[B]``, and the smallest pivot."""
     size, B = entry.shape
     lanes = np.arange(B)
     G = np.concatenate([rows.slopes(P).reshape(-1, B), np.zeros((1, B))])
@@ -177,17 +178,18 @@ def _newton_step(rows, P, entry):
         H[lacking[:, None] | lacking] = 0
     diagonal = np.arange(size)
     H[diagonal, diagonal] += np.where(lacking, 1, RIDGE)
-    x, decrement = _solve_positive_definite(H, g)
+    x, decrement, pivot = _solve_positive_definite(H, g)
     step = np.zeros((rows.K * rows.D + 1, B))
     step[entry, lanes] = -x
-    return step[:-1].reshape(rows.K, rows.D, B), decrement
+    return step[:-1].reshape(rows.K, rows.D, B), decrement, pivot
 
 
 def _solve_positive_definite(H, g):
-    """x = H^-1 g and g' x by Cholesky, ``[p, p, B]`` and ``[p, B]``; overwrites both."""
+    """x = H^-1 g, g' x and the smallest pivot by Cholesky, ``[p, p, B]`` and ``[p, B]``; overwrites both."""
     p = len(H)
-    decrement = 0
+    decrement, smallest = 0, np.inf
     for j in range(p):
+        smallest = np.minimum(smallest, H[j, j])
         pivot = np.sqrt(np.maximum(H[j, j], RIDGE))
         H[j:, j] /= pivot
         H[j, j] = pivot
@@ -199,7 +201,7 @@ def _solve_positive_definite(H, g):
             g[j + 1 :] -= below * g[j]
     for j in reversed(range(p)):
         g[j] = (g[j] - (H[j + 1 :, j] * g[j + 1 :]).sum(0)) / H[j, j]
-    return g, decrement
+    return g, decrement, smallest
 
 
 def _search(rows, V, loss, step, decrement, slow):

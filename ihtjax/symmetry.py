@@ -5,6 +5,7 @@ or to all K biases, leaves the network as it is. The K parameters of one feature
 a network has d + 1 of them, and none of this couples two blocks.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -105,6 +106,7 @@ def count_classes(classes: int, blocks: int, size: int) -> int:
     return int(counts[size]) if size < len(counts) else 0
 
 
+@functools.lru_cache(maxsize=64)
 def canonical_supports(classes: int, blocks: int, size: int) -> np.ndarray:
     """All canonical supports of exactly ``size`` entries, masks ``[count, n]``."""
     choices = [
