@@ -132,9 +132,11 @@ def summary(run_dir):
     Example:
       ihtjax summary results/paper
     """
-    from ihtjax import summaries
+    from ihtjax import store, summaries
 
     click.echo(summaries.render(summaries.summary(run_dir)))
+    if any(unit.method == "all" for unit in store.RunDirectory(run_dir).units()):
+        click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
 
 @cli.command(short_help="Check each file of a run against its manifest.")
@@ -161,6 +163,34 @@ def verify(run_dir):
     if problems or todo:
         sys.exit(1)
     click.echo(f"{run_dir}: {len(run.units())} units, all whole")
+
+
+@cli.command(short_help="Tell how far each trial is from the best possible.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--levels", type=Levels(), help="which of the run's levels, as in sweep  [default: all]")
+@click.option("--trials", type=click.INT, help="only so many trials of each level, the first  [default: all]")
+@click.option(
+    "--enumerate/--no-enumerate",
+    "enumerate_supports",
+    default=True,
+    show_default=True,
+    help="search all supports; without it only step sizes and each trial's own support are certified",
+)
+def oracle(run_dir, **options):
+    """Tell how far each trial is from the best possible, and whether its step size was valid.
+
+    Writes RUN_DIR/certificates, a row for each trial: the range of L_2s and the step's status, the infimum of the loss
+    over the trial's own support, and the least over all supports of its size, both in float64. The same command
+    resumes.
+
+    \b
+    Example:
+      ihtjax oracle results/paper
+    """
+    from ihtjax import optimality, progress, summaries
+
+    optimality.certify_run(run_dir, show=progress.for_stream(), **options)
+    click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
 
 
 @cli.command(short_help="Measure this device's throughput, as JSON.")

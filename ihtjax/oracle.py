@@ -8,8 +8,8 @@ import numpy as np
 
 from ihtjax.config import whole_number
 from ihtjax.errors import InputError
-from ihtjax.existence import ATTAINED, existence
 from ihtjax.newton import LANES, SoftmaxRows, restricted_optima
+from ihtjax.separation import ATTAINED, existence
 from ihtjax.symmetry import (
     canonical_support,
     canonical_supports,
