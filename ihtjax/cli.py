@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ihtjax.config import SweepConfig, parse_levels
+from ihtjax.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.errors import InputError
 
 # Heavy modules are imported by the command that needs them.
@@ -20,6 +20,16 @@ class Levels(click.ParamType):
 
     def convert(self, value, param, ctx):
         return parse_levels(value) if isinstance(value, str) else value
+
+
+class StepSize(click.ParamType):
+    name = "step size"
+
+    def convert(self, value, param, ctx):
+        return value if value == CERTIFIED else click.FLOAT.convert(value, param, ctx)
+
+    def get_metavar(self, param, ctx=None):
+        return f"FLOAT|{CERTIFIED}"
 
 
 def config_options(sweep: bool):
@@ -48,6 +58,8 @@ def config_options(sweep: bool):
 def _click_type(field):
     if field.name == "levels":
         return Levels()
+    if field.name == "step_size":
+        return StepSize()
     kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
     return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]
 

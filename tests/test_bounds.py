@@ -136,7 +136,7 @@ def test_the_certified_step_is_certified_in_float32_too(s):
         step = bounds.certified_step_size(X, 3, s, dtype)
         found = softmax_bounds(X, 3, s)
         assert bounds.step_status(float(step), found) == "certified"
-        assert step == pytest.approx(1 / found.rss_upper, rel=1e-6) and step.dtype == dtype
+        assert step == pytest.approx(1 / found.rss_upper, rel=3e-6) and step.dtype == dtype
 
 
 @pytest.mark.parametrize("s", [0, 16, 1.5])
