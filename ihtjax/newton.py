@@ -205,7 +205,7 @@ def _solve_positive_definite(H, g):
 
 
 def _search(rows, V, loss, step, decrement, slow):
-    """Go along the step: half as far until f falls enough, or, on slow lanes, twice as far while that pays."""
+    """Go along the step: half as far until f falls enough, or, on slow lanes, four times as far while that pays."""
     length = np.ones(len(loss))
     moved = V + step
     new, P = rows.probabilities(moved)
@@ -219,7 +219,7 @@ def _search(rows, V, loss, step, decrement, slow):
         bad = bad[worse & (length[bad] > 1e-10)]
     more = np.flatnonzero(slow & (length == 1))
     while len(more):
-        length[more] *= 2
+        length[more] *= 4
         longer = V[..., more] + length[more] * step[..., more]
         its_loss, its_P = rows.probabilities(longer)
         better = its_loss < new[more] - 1e-3 * decrement[more]

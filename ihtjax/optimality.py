@@ -42,7 +42,8 @@ def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Sp
     with jax.enable_x64(True):
         problem = make_problem(table, config.standardize, config.init, "float64")
         if not isinstance(problem, SoftmaxRegression):
-            raise InputError(f"{type(problem).__name__}: no oracle for this model, expected softmax regression")
+            model = type(problem).__name__
+            raise InputError(f"{model}: no oracle for this model, expected a run of softmax regression")
         seeds = np.array(list(data_seeds), np.uint32)
         views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
         rows = [problem.rows(jax.tree.map(lambda a, i=i: a[i], views)) for i in range(len(seeds))]
@@ -82,6 +83,7 @@ def certify_run(
     run = RunDirectory(run_dir).require()
     stored = run.config()
     config = stored_config(stored, run.path)
+    next(training_rows(config, [0]))  # another model is refused here
     table = load_table(config.data, config.target)
     if table.fingerprint != stored["data_sha256"]:
         raise InputError(f"data: {config.data} has changed since the run began; restore it")
@@ -97,67 +99,76 @@ def certify_run(
     if trials is not None and not whole_number(1, config.trials).holds(trials):
         raise InputError(f"trials: got {trials!r}, expected a whole number from 1 to {config.trials}, those of the run")
     if enumerate_supports:
-        check_levels(levels, K, n // K)
-    next(training_rows(config, [0]))  # another model is refused here
+        try:
+            check_levels(levels, K, n // K)
+        except InputError as error:
+            raise InputError(f"{error}, or certify without the oracle, with --no-enumerate") from None
     with run.lock():
-        blocks = plan(run, levels, trials or config.trials, enumerate_supports)
+        blocks = plan(run, levels, trials or config.trials, levels if enumerate_supports else ())
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
-        show.start(sum(stop - start for start, stop, _, _ in blocks), "splits")
+        show.start(sum(block.stop - block.start for block in blocks), "splits")
         try:
-            for start, stop, its_levels, enumerated in blocks:
-                table = _certify_block(run, config, start, stop, its_levels, enumerated, show)
+            for block in blocks:
+                table = _certify_block(run, config, block, show)
                 environment = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
-                environment |= {"levels": list(its_levels), "enumerated": enumerated}
-                run.write_unit(certificate_unit(start, stop), {"certificates": table}, environment)
+                environment |= {"levels": block.levels, "enumerated": block.enumerated}
+                run.write_unit(Unit("all", 0, block.start, block.stop), {"certificates": table}, environment)
         finally:
             show.close()
     return run.path
 
 
-def certificate_unit(start: int, stop: int) -> Unit:
-    """The unit of all levels of these trials."""
-    return Unit("all", 0, start, stop)
+class Block(NamedTuple):
+    """The trials ``start .. stop - 1`` of some levels, and at which of these the supports are enumerated."""
+
+    start: int
+    stop: int
+    levels: list[int]
+    enumerated: list[int]
 
 
-def plan(run: RunDirectory, levels: tuple[int, ...], trials: int, enumerated: bool) -> list[tuple]:
-    """What is still to be certified, as (start, stop, levels, enumerated); damaged units are dropped first."""
+def plan(run: RunDirectory, levels: Iterable[int], trials: int, enumerated: Iterable[int]) -> list[Block]:
+    """What is still to be certified; damaged units are dropped first, those with too few levels are done again."""
     broken, _ = run.damage()
     run.drop([unit for unit in broken if unit.method == "all"])
     finished, blocks = [], []
     for unit, entry in run.units().items():
-        if unit.method == "all":
-            finished.append((unit.start, unit.stop))
-            its = entry["environment"]
-            if unit.start < trials and not (set(levels) <= set(its["levels"]) and its["enumerated"] >= enumerated):
-                both = tuple(sorted({*levels, *its["levels"]}))
-                blocks.append((unit.start, unit.stop, both, enumerated or its["enumerated"]))
+        if unit.method != "all":
+            continue
+        finished.append((unit.start, unit.stop))
+        its = entry["environment"]
+        lacking = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
+        if unit.start < trials and lacking:
+            both = sorted({*levels, *its["levels"]}), sorted({*enumerated, *its["enumerated"]})
+            blocks.append(Block(unit.start, unit.stop, *both))
     for start, stop in gaps(finished, trials):
         cuts = [start, *range((start // UNIT_TRIALS + 1) * UNIT_TRIALS, stop, UNIT_TRIALS), stop]
-        blocks += [(a, b, levels, enumerated) for a, b in zip(cuts, cuts[1:])]
+        blocks += [Block(a, b, sorted(levels), sorted(enumerated)) for a, b in zip(cuts, cuts[1:])]
     return sorted(blocks)
 
 
-def _certify_block(run, config, start, stop, levels, enumerated, show) -> pa.Table:
+def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: progress.Silent) -> pa.Table:
     columns = ["trial", "s", "method", "data_seed", "step_size", "theta"]
-    frame = load(run.path, columns=columns, s=list(levels), trial=list(range(start, stop)))
+    trials = list(range(block.start, block.stop))
+    frame = load(run.path, columns=columns, s=block.levels, trial=trials)
     rows = []
     groups = frame.groupby("trial")
     for (_, trials), split in zip(groups, training_rows(config, groups.data_seed.first())):
-        rows += certify_trials(split, trials, enumerated)
+        rows += certify_trials(split, trials, block.enumerated)
         show.add(1)
     rows.sort(key=lambda row: (row["method"] != "gd", row["s"], row["trial"]))
     return _as_table(rows, frame.theta.iloc[0].size)
 
 
-def certify_trials(split: Split, trials: pd.DataFrame, enumerated: bool) -> list[dict[str, Any]]:
+def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]) -> list[dict[str, Any]]:
     """The rows of one split's trials.
 
     Args:
       split: their training rows.
       trials: their rows of the ``trials`` table.
-      enumerated: whether to find each level's global infimum.
+      enumerated: the levels whose global infimum is to be found.
     """
     X, y, K = split
     search = Search(SoftmaxRows(X, y, K))
@@ -166,7 +177,7 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: bool) -> list
     levels = sorted(set(trials.s.tolist()))
     loss = search.rows.loss(theta)
     restricted = search.infima(supports)
-    best = search.best(levels, hints=supports) if enumerated else {}
+    best = search.best(enumerated, hints=supports) if enumerated else {}
     bounds = {s: softmax_bounds(X, K, s) for s in levels}
     answers = {s: search.describe(s, best[s], X, y) for s in best}
     return [
@@ -177,7 +188,7 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: bool) -> list
 
 def _row(trial, loss: float, restricted: float, existence: str, bounds: Bounds, best: BestSubset | None) -> dict:
     row = {"trial": trial.trial, "s": trial.s, "method": trial.method, "data_seed": trial.data_seed}
-    row |= bounds._asdict() | {"step_status": step_status(float(trial.step_size), bounds)}
+    row |= bounds._asdict() | {"bounds_exact": bounds.exact, "step_status": step_status(float(trial.step_size), bounds)}
     loss = loss if np.isfinite(loss) else None
     row |= {"loss": loss, "restricted_infimum": restricted, "existence": existence}
     row["optimization_gap"] = None if loss is None else loss - restricted
@@ -196,7 +207,7 @@ def _as_table(rows: list[dict[str, Any]], n: int) -> pa.Table:
             ("method", pa.string()),
             ("data_seed", pa.int64()),
             *((name, pa.float64()) for name in Bounds._fields[:-1]),
-            ("exact", pa.bool_()),
+            ("bounds_exact", pa.bool_()),
             ("step_status", pa.string()),
             *((name, pa.float64()) for name in ("loss", "restricted_infimum", "optimization_gap")),
             ("existence", pa.string()),

@@ -102,13 +102,17 @@ class Search:
     def __init__(self, rows: SoftmaxRows):
         self.rows = rows
         self.found = {}
+        self.least_of_size = np.full(rows.n + 1, np.inf)
 
     def infima(self, supports: np.ndarray) -> np.ndarray:
         """Infima ``[B]`` of canonical supports ``[B, n]``; each is solved once."""
         keys = [support.tobytes() for support in supports]
         new = {key: i for i, key in enumerate(keys) if key not in self.found}
         if new:
-            self.found |= dict(zip(new, zip(*restricted_optima(self.rows, supports[list(new.values())]))))
+            solved = supports[list(new.values())]
+            optima = restricted_optima(self.rows, solved)
+            self.found |= dict(zip(new, zip(*optima)))
+            np.minimum.at(self.least_of_size, solved.sum(1), optima.infimum)
         return np.array([self.found[key][0] for key in keys])
 
     def theta(self, support: np.ndarray) -> np.ndarray:
@@ -172,7 +176,7 @@ class Search:
 
     def least(self, s: int) -> float:
         """The least infimum found on at most s entries; equal ones differ by rounding, which must not rise with s."""
-        return min(float(found[0]) for key, found in self.found.items() if np.frombuffer(key, bool).sum() <= s)
+        return float(self.least_of_size[: s + 1].min())
 
 
 @functools.lru_cache(maxsize=64)
