@@ -6,6 +6,7 @@ Public names are imported when first used, so that ``import ihtjax`` and ``ihtja
 import importlib
 
 _HOMES = {
+    "Atlas": "atlas",
     "BestSubset": "oracle",
     "Bounds": "bounds",
     "Certificate": "certificate",
@@ -14,6 +15,7 @@ _HOMES = {
     "SweepConfig": "config",
     "best_subset": "oracle",
     "best_subsets": "oracle",
+    "build_atlas": "atlas",
     "canonical_parameters": "symmetry",
     "canonical_support": "symmetry",
     "certify": "certificate",
@@ -26,6 +28,7 @@ _HOMES = {
     "iht_step": "algorithms",
     "keep_largest": "algorithms",
     "load": "store",
+    "restart_budget": "starts",
     "softmax_bounds": "bounds",
     "solve": "algorithms",
     "squared_error_bounds": "bounds",

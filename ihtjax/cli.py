@@ -205,6 +205,70 @@ def oracle(run_dir, **options):
     click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
 
 
+@cli.command(short_help="Map all HT-stable points of one split, and where IHT ends.")
+@click.option("--s", type=click.INT, required=True, help="sparsity level")
+@click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
+@click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT")
+@click.option("--plot", type=click.Path(path_type=Path), help="draw the atlas into this file")
+@click.option("--csv", type=click.Path(path_type=Path), help="write a row for each support into this file")
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
+@config_options(sweep=False)
+def atlas(s, data_seed, starts, plot, csv, **options):
+    """Map all HT-stable points of one split and level, and count where IHT ends from many starts.
+
+    Needs one step size for all starts, as a number.
+
+    \b
+    Example:
+      ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
+    """
+    config = SweepConfig(**(options | {"curve_points": 0}))
+    from ihtjax import atlas as atlases
+    from ihtjax import store
+
+    if plot is not None:
+        from ihtjax import plots
+
+        plots.check(plot)
+    found = atlases.build_atlas(config, s, data_seed, starts)
+    click.echo(atlases.describe(found))
+    if csv is not None:
+        store.write_atomically(csv, found.points.to_csv(index=False).encode())
+        click.echo(f"\n{len(found.points):,} supports in {csv}")
+    if plot is not None:
+        plots.save(plots.draw_atlas(found), plot)
+        click.echo(f"\ndrawn into {plot}")
+
+
+@cli.command(short_help="Tell how many starts come near the global optimum.")
+@click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
+@click.option("--levels", type=Levels(), help="as in sweep  [default: 1 .. n - 1]")
+@click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT, for each level")
+@click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in nats")
+@click.option("--plot", type=click.Path(path_type=Path), help="draw the chances into this file")
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
+@config_options(sweep=False)
+def restarts(data_seed, starts, epsilon, plot, **options):
+    """Tell how many starts it takes to come within epsilon of the global optimum of one split, with 95 % chance.
+
+    \b
+    Example:
+      ihtjax restarts --data-seed 42 --levels 3,5,7 --plot restarts.png
+    """
+    config = SweepConfig(**(options | {"curve_points": 0}))
+    from ihtjax import starts as many
+
+    if plot is not None:
+        from ihtjax import plots
+
+        plots.check(plot)
+    table = many.restart_budget(config, data_seed, starts, epsilon)
+    click.echo(many.render(table, epsilon))
+    if plot is not None:
+        plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
+        click.echo(f"\ndrawn into {plot}")
+
+
 @cli.command(short_help="Measure this device's throughput, as JSON.")
 @click.option("--data", default="iris", show_default=True, help="as in sweep")
 @click.option("--target", help="as in sweep")

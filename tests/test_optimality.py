@@ -135,7 +135,11 @@ def test_levels_and_trials_can_be_chosen_and_added(small_run, tmp_path):
     assert len(frame) == 4 and frame.infimum.isna().all() and frame.restricted_infimum.notna().all()
     certify_run(copy, levels=(7,), trials=4)
     frame = load(copy, "certificates")
-    assert sorted(set(frame.s)) == [3, 7] and frame.infimum.notna().all()
+    assert sorted(set(frame.s)) == [3, 7]
+    assert frame[frame.s == 7].infimum.notna().all() and frame[frame.s == 3].infimum.isna().all()
+    certify_run(copy, trials=4)
+    frame = load(copy, "certificates")
+    assert len(frame) == 4 * 3 and frame.infimum.notna().all()
 
 
 def test_another_run_overwrites_certificates_too(small, run, tmp_path):
@@ -217,11 +221,11 @@ def test_the_audit_sees_every_step(certified):
     frame = load(certified)
     np.testing.assert_array_equal(frame.largest_step_rise, frame.max_loss_increase)
     np.testing.assert_array_equal(frame.fixed_support_steps, 300 - frame.last_support_change)
-    config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=9.0, audit=True, curve_points=61, dense=False)
+    config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=50.0, audit=True, curve_points=61, dense=False)
     rough = load(sweep(config, certified.parent / "rough"))
-    curves = load(certified.parent / "rough", "curves")
-    rises = curves.groupby("trial").train_loss.apply(lambda loss: (np.diff(loss) > 1e-3).sum())
-    assert (rough.largest_step_rise > 0.01).all() and (rough.n_rises >= rises.to_numpy()).all()
+    rises = load(certified.parent / "rough", "curves").groupby("trial").train_loss.apply(lambda f: np.diff(f))
+    np.testing.assert_array_equal(rough.largest_step_rise, [max(rise.max(), 0) for rise in rises])
+    assert (rough.largest_step_rise > 0.01).any() and rough.n_rises.tolist() == [(rise > 1e-4).sum() for rise in rises]
 
 
 def test_without_an_audit_there_are_no_such_columns(small_run):
