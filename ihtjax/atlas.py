@@ -27,8 +27,8 @@ class Atlas(NamedTuple):
     Attributes:
       points: a data frame, one row for each support with s entries, the best first: ``support`` (names of its
         parameters), ``infimum`` (nats), ``group`` (supports with one number have equal infima, 0 the least),
-        ``full_block``, ``attained``, ``ht_stable``, ``ht_margin`` (of (8); where no minimiser exists, at a point within 1e-9 of the infimum), and
-        ``landings``, how many starts ended on it.
+        ``full_block``, ``attained``, ``ht_stable``, ``ht_margin`` (of (8); where no minimiser exists, at a point
+        within 1e-9 of the infimum), and ``landings``, how many starts ended on it.
       starts: where each start ended.
       arrived: the share of the starts within 1e-3 nats of their support's infimum.
       s: sparsity level.
@@ -124,14 +124,12 @@ def describe(found: Atlas, rows: int = 12) -> str:
     on_stable = landed[landed.ht_stable].landings.sum()
     lines = [
         f"s = {found.s}, data seed {found.data_seed}, step size {found.step_size:g}",
-        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a",
-        f"minimiser, {len(stable):,} an HT-stable one, with {stable.group.nunique():,} values; {len(drifting):,} have none, "
-        "but (8) holds far out,",
-        f"where the loss nears its infimum. {len(full):,} supports with a full block hold lines of HT-stable minimisers.",
-        f"{starts:,} starts ended on {len(landed):,} supports, {on_stable:,} on one with an HT-stable minimiser,",
-        f"{found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum; {best.landings.sum():,} on one of the "
-        f"{len(best):,} best",
-        f"supports, infimum {best.infimum.min():.6g} nats",
+        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a minimiser,",
+        f"{len(stable):,} an HT-stable one, with {stable.group.nunique():,} values; {len(drifting):,} have none, but (8) holds",
+        f"where the loss nears its infimum. {len(full):,} supports with a full block hold lines of",
+        f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with an",
+        f"HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
+        f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():.6g} nats",
         "",
     ]
     top = landed.nlargest(rows, "landings", keep="all").head(rows)
