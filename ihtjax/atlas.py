@@ -122,13 +122,14 @@ def describe(found: Atlas, rows: int = 12) -> str:
     full = points[points.full_block & points.ht_stable]
     drifting = plain[~plain.attained & (plain.ht_margin >= 0)]
     on_stable = landed[landed.ht_stable].landings.sum()
+    values = stable.group.nunique()
     lines = [
         f"s = {found.s}, data seed {found.data_seed}, step size {found.step_size:g}",
-        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a minimiser,",
-        f"{len(stable):,} an HT-stable one, with {stable.group.nunique():,} values; {len(drifting):,} have none, but (8) holds",
-        f"where the loss nears its infimum. {len(full):,} supports with a full block hold lines of",
-        f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with an",
-        f"HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
+        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a",
+        f"minimiser, {len(stable):,} an HT-stable one, with {values:,} values; {len(drifting):,} have none, but (8)",
+        f"holds where the loss nears its infimum. {len(full):,} with a full block hold lines of",
+        f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with",
+        f"an HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
         f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():.6g} nats",
         "",
     ]

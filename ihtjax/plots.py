@@ -92,6 +92,7 @@ def draw_atlas(found) -> Figure:
     upper.set_yscale("log")
     upper.set_ylim(0.4, None)
     upper.set_yticks([0.5, 1, 10, 100], ["0", "1", "10", "100"])
+    upper.minorticks_off()
     upper.set_ylabel("starts that end there")
     lower.ecdf(points.infimum, color=GREY, label=f"all {len(points):,} supports")
     lower.ecdf(found.starts.loss, color=BLUE, label=f"{len(found.starts.loss):,} starts of IHT")
