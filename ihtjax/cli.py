@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ihtjax.config import SweepConfig, parse_levels
+from ihtjax.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.errors import InputError
 
 # Heavy modules are imported by the command that needs them.
@@ -20,6 +20,16 @@ class Levels(click.ParamType):
 
     def convert(self, value, param, ctx):
         return parse_levels(value) if isinstance(value, str) else value
+
+
+class StepSize(click.ParamType):
+    name = "step size"
+
+    def convert(self, value, param, ctx):
+        return value if value == CERTIFIED else click.FLOAT.convert(value, param, ctx)
+
+    def get_metavar(self, param, ctx=None):
+        return f"FLOAT|{CERTIFIED}"
 
 
 def config_options(sweep: bool):
@@ -48,6 +58,8 @@ def config_options(sweep: bool):
 def _click_type(field):
     if field.name == "levels":
         return Levels()
+    if field.name == "step_size":
+        return StepSize()
     kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
     return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]
 
@@ -132,9 +144,11 @@ def summary(run_dir):
     Example:
       ihtjax summary results/paper
     """
-    from ihtjax import summaries
+    from ihtjax import store, summaries
 
     click.echo(summaries.render(summaries.summary(run_dir)))
+    if any(unit.method == "all" for unit in store.RunDirectory(run_dir).units()):
+        click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
 
 @cli.command(short_help="Check each file of a run against its manifest.")
@@ -161,6 +175,98 @@ def verify(run_dir):
     if problems or todo:
         sys.exit(1)
     click.echo(f"{run_dir}: {len(run.units())} units, all whole")
+
+
+@cli.command(short_help="Tell how far each trial is from the best possible.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--levels", type=Levels(), help="which of the run's levels, as in sweep  [default: all]")
+@click.option("--trials", type=click.INT, help="only so many trials of each level, the first  [default: all]")
+@click.option(
+    "--enumerate/--no-enumerate",
+    "enumerate_supports",
+    default=True,
+    show_default=True,
+    help="search all supports; without it only step sizes and each trial's own support are certified",
+)
+def oracle(run_dir, **options):
+    """Tell how far each trial is from the best possible, and whether its step size was valid.
+
+    Writes RUN_DIR/certificates, a row for each trial: the range of L_2s and the step's status, the infimum of the loss
+    over the trial's own support, and the least over all supports of its size, both in float64. The same command
+    resumes.
+
+    \b
+    Example:
+      ihtjax oracle results/paper
+    """
+    from ihtjax import optimality, progress, summaries
+
+    optimality.certify_run(run_dir, show=progress.for_stream(), **options)
+    click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
+
+
+@cli.command(short_help="Map all HT-stable points of one split, and where IHT ends.")
+@click.option("--s", type=click.INT, required=True, help="sparsity level")
+@click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
+@click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT")
+@click.option("--plot", type=click.Path(path_type=Path), help="draw the atlas into this file")
+@click.option("--csv", type=click.Path(path_type=Path), help="write a row for each support into this file")
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
+@config_options(sweep=False)
+def atlas(s, data_seed, starts, plot, csv, **options):
+    """Map all HT-stable points of one split and level, and count where IHT ends from many starts.
+
+    Needs one step size for all starts, as a number.
+
+    \b
+    Example:
+      ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
+    """
+    config = SweepConfig(**(options | {"curve_points": 0}))
+    from ihtjax import atlas as atlases
+    from ihtjax import store
+
+    if plot is not None:
+        from ihtjax import plots
+
+        plots.check(plot)
+    found = atlases.build_atlas(config, s, data_seed, starts)
+    click.echo(atlases.describe(found))
+    if csv is not None:
+        store.write_atomically(csv, found.points.to_csv(index=False).encode())
+        click.echo(f"\n{len(found.points):,} supports in {csv}")
+    if plot is not None:
+        plots.save(plots.draw_atlas(found), plot)
+        click.echo(f"\ndrawn into {plot}")
+
+
+@cli.command(short_help="Tell how many starts come near the global optimum.")
+@click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
+@click.option("--levels", type=Levels(), help="as in sweep  [default: 1 .. n - 1]")
+@click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT, for each level")
+@click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in nats")
+@click.option("--plot", type=click.Path(path_type=Path), help="draw the chances into this file")
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
+@config_options(sweep=False)
+def restarts(data_seed, starts, epsilon, plot, **options):
+    """Tell how many starts it takes to come within epsilon of the global optimum of one split, with 95 % chance.
+
+    \b
+    Example:
+      ihtjax restarts --data-seed 42 --levels 3,5,7 --plot restarts.png
+    """
+    config = SweepConfig(**(options | {"curve_points": 0}))
+    from ihtjax import starts as many
+
+    if plot is not None:
+        from ihtjax import plots
+
+        plots.check(plot)
+    table = many.restart_budget(config, data_seed, starts, epsilon)
+    click.echo(many.render(table, epsilon))
+    if plot is not None:
+        plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
+        click.echo(f"\ndrawn into {plot}")
 
 
 @cli.command(short_help="Measure this device's throughput, as JSON.")

@@ -66,6 +66,10 @@ def trials_table(
         "status": pa.array(np.where(result.finite, "ok", "diverged"), pa.string()),
         "config_hash": pa.array([config_hash] * N, pa.string()),
     }
+    if result.audit is not None:
+        columns["largest_step_rise"] = pa.array(result.audit.largest_rise)
+        columns["n_rises"] = pa.array(result.audit.n_rises)
+        columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
     return _with_pandas_types(pa.table(columns))
 
 

@@ -45,6 +45,11 @@ POSITIVE = Expectation(
     "a positive number that float32 can hold",
     lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and 1e-38 < v < 3.4e38,
 )
+CERTIFIED = "certified"
+STEP_SIZE = Expectation(
+    f"{POSITIVE.text}, or '{CERTIFIED}'",
+    lambda v: v == CERTIFIED or POSITIVE.holds(v),
+)
 LEVELS = Expectation(
     "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7",
     lambda v: len(v) > 0 and all(whole_number(1, MAX_LEVEL).holds(s) for s in v),
@@ -77,11 +82,14 @@ class SweepConfig:
     init: str = choice("normal", "distribution of the initial parameters", "normal", "torch_linear")
     standardize: str = choice("train", "rows whose mean and deviation standardise all rows", "train", "all", "none")
     dense: bool = option(True, "train a dense baseline for each seed triple", BOOLEAN, sweep_only=True)
-    step_size: float | None = option(None, "fixed step size instead of 1 / L-hat_2s", POSITIVE)
+    step_size: float | str | None = option(
+        None, "instead of 1 / L-hat_2s: a number, or 'certified' for 1 / (upper bound of L_2s)", STEP_SIZE
+    )
     stop_loss: float | None = option(None, "freeze a trial at this training loss (nats)", POSITIVE)
     ht_tol: float = option(1e-3, "largest gradient entry that counts as vanishing", POSITIVE)
     curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", whole_number(0))
     precision: str = choice("float32", "floating-point type", "float32", "float64")
+    audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN)
 
     def __post_init__(self):
         if self.levels is not None:
@@ -96,7 +104,8 @@ class SweepConfig:
             if not expects.holds(value):
                 raise InputError(f"{field.name}: got {reprlib.repr(value)}, expected {expects.text}")
             # 1 and 1.0 are one step size, and one hash.
-            self._set(field.name, float(value) if expects is POSITIVE else value)
+            real = expects in (POSITIVE, STEP_SIZE) and value != CERTIFIED
+            self._set(field.name, float(value) if real else value)
         if self.curve_points == 1:
             raise InputError("curve_points: got 1, expected 0 or at least 2, the first and the last step")
 
@@ -120,6 +129,8 @@ class SweepConfig:
         """12 hex digits over what determines a row: all fields but trials and levels, the data by its content."""
         fields = self.to_json() | {"data": fingerprint}
         rows = {k: v for k, v in fields.items() if k not in ("levels", "trials", "target")}
+        if not self.audit:
+            del rows["audit"]  # runs from before there was one keep their hash
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import SweepConfig, whole_number
+from ihtjax.certified import certified_steps
+from ihtjax.config import CERTIFIED, SweepConfig, whole_number
 from ihtjax.data import Table
 from ihtjax.errors import InputError
 from ihtjax.softmax import SoftmaxRegression
@@ -30,18 +31,21 @@ class Engine(NamedTuple):
       batch: lanes per call.
       run: (seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last.
       triples: trial numbers uint32 ``[batch]`` -> seeds uint32 ``[3, batch]``.
+      certified: whether `run` takes step sizes ``[batch]`` as well, certified ones.
     """
 
     problem: SoftmaxRegression
     batch: int
     run: Callable
     triples: Callable
+    certified: bool
 
 
 def program(config: SweepConfig) -> SweepConfig:
     """The configuration with what the compiled program doesn't depend on set to its default."""
     anything = SweepConfig()
     keep = ("steps", "n_monte", "init", "standardize", "step_size", "stop_loss", "ht_tol", "curve_points", "precision")
+    keep += ("audit",)
     return dataclasses.replace(anything, **{name: getattr(config, name) for name in keep})
 
 
@@ -57,7 +61,7 @@ def make_engine(table: Table, config: SweepConfig, batch: int) -> Engine:
     with jax.enable_x64(config.precision == "float64"):
         problem = make_problem(table, config.standardize, config.init, config.precision)
         triples = jax.jit(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1))
-        return Engine(problem, batch, compile_batch(problem, config, batch), triples)
+        return Engine(problem, batch, compile_batch(problem, config, batch), triples, config.step_size == CERTIFIED)
 
 
 def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]:
@@ -65,7 +69,10 @@ def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]
     N = seeds.shape[1]
     padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
     with out_of_memory_named():
-        out = jax.device_get(engine.run(padded, np.full(engine.batch, s, np.int32)))
+        inputs = padded, np.full(engine.batch, s, np.int32)
+        if engine.certified:
+            inputs += (certified_steps(engine.problem, padded[0], s),)
+        out = jax.device_get(engine.run(*inputs))
     return jax.tree.map(lambda a: a[..., :N], out)
 
 

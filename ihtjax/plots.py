@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ihtjax.errors import InputError
 from ihtjax.single import SingleTrial
+from ihtjax.starts import best_of
 from ihtjax.store import write_atomically
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
@@ -68,4 +69,65 @@ def draw_trial(ran: SingleTrial) -> Figure:
     for ax in axes:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_atlas(found) -> Figure:
+    """Every support's infimum with the starts that ended there, and the starts' own losses."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure.suptitle(f"s = {found.s}, data seed {found.data_seed}, step size {found.step_size:g}")
+    points = found.points
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    kinds = (
+        ("HT-stable minimiser", ~points.full_block & points.ht_stable, "o", BLUE),
+        ("minimiser, not HT-stable", ~points.full_block & points.attained & ~points.ht_stable, "x", ORANGE),
+        ("infimum not attained", ~points.attained, "^", "black"),
+        ("full block: a line of minimisers", points.full_block & points.attained, "s", GREY),
+    )
+    for label, which, marker, color in kinds:
+        # Supports where nobody ends lie on the lowest line.
+        at = points[which]
+        style = {"color": color, "markerfacecolor": "none", "markersize": 4, "linestyle": "none", "marker": marker}
+        upper.plot(at.infimum, np.maximum(at.landings, 0.5), label=f"{label} ({len(at):,})", **style)
+    upper.set_yscale("log")
+    upper.set_ylim(0.4, None)
+    upper.set_yticks([0.5, 1, 10, 100], ["0", "1", "10", "100"])
+    upper.minorticks_off()
+    upper.set_ylabel("starts that end there")
+    lower.ecdf(points.infimum, color=GREY, label=f"all {len(points):,} supports")
+    lower.ecdf(found.starts.loss, color=BLUE, label=f"{len(found.starts.loss):,} starts of IHT")
+    lower.set_ylabel("share at most this loss")
+    lower.set_xlabel("loss (nats)")
+    for ax in (upper, lower):
+        ax.axvline(points.infimum.min(), color="black", linestyle="--", linewidth=0.8)
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_budget(table, epsilon: float, data_seed: int) -> Figure:
+    """P(best of N starts within epsilon of the optimum) against N, a panel for each level, with its interval."""
+    columns = min(4, len(table))
+    rows = -(-len(table) // columns)
+    figure = Figure(figsize=(2.4 * columns + 0.6, 1.9 * rows + 0.9), layout="constrained")
+    figure.suptitle(
+        f"chance that the best of N starts is within {epsilon:g} nats of the optimum, data seed {data_seed}"
+    )
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    N = np.unique(np.rint(np.geomspace(1, 10_000, 200)))
+    for ax, row in zip(axes, table.itertuples()):
+        ax.fill_between(N, best_of(row.p_low, N), best_of(row.p_high, N), color=BLUE, alpha=0.25, linewidth=0)
+        ax.plot(N, best_of(row.p, N), color=BLUE)
+        ax.axhline(0.95, color="black", linestyle="--", linewidth=0.8)
+        if np.isfinite(row.n95):
+            ax.plot(row.n95, best_of(row.p, row.n95), "o", color=ORANGE)
+        reach = f"N = {row.n95:,.0f} for 95 %" if np.isfinite(row.n95) else "no start succeeded"
+        ax.set_title(f"s = {row.s}: {reach}", fontsize=9)
+        ax.set_xscale("log")
+        ax.set_ylim(0, 1.03)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[len(table) :]:
+        ax.remove()
+    figure.supxlabel("N, starts")
+    figure.supylabel("probability")
     return figure

@@ -9,10 +9,10 @@ from tqdm import tqdm
 class Silent:
     """Shows nothing; what a library call uses unless told otherwise."""
 
-    def start(self, total: int) -> None:
-        """Begin ``total`` lane-steps of work."""
+    def start(self, total: int, unit: str = "lane-steps") -> None:
+        """Begin ``total`` lane-steps, or whatever else the work is counted in."""
 
-    def add(self, lane_steps: int) -> None:
+    def add(self, count: int) -> None:
         """Count finished work."""
 
     def say(self, line: str) -> None:
@@ -29,10 +29,10 @@ class Bar(Silent):
         self.file = file or sys.stderr
         self.bar = None
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, unit: str = "lane-steps") -> None:
         self.bar = tqdm(
             total=total,
-            unit=" lane-steps",
+            unit=f" {unit}",
             unit_scale=True,
             file=self.file,
             dynamic_ncols=True,
@@ -40,8 +40,8 @@ class Bar(Silent):
             bar_format="{percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left",
         )
 
-    def add(self, lane_steps: int) -> None:
-        self.bar.update(lane_steps)
+    def add(self, count: int) -> None:
+        self.bar.update(count)
 
     def say(self, line: str) -> None:
         tqdm.write(line, file=self.file)
@@ -58,18 +58,18 @@ class Lines(Silent):
         self.file = file or sys.stderr
         self.every = every
 
-    def start(self, total: int) -> None:
-        self.total, self.done = total, 0
+    def start(self, total: int, unit: str = "lane-steps") -> None:
+        self.total, self.done, self.unit = total, 0, unit
         self.began = self.shown = time.monotonic()
 
-    def add(self, lane_steps: int) -> None:
-        self.done += lane_steps
+    def add(self, count: int) -> None:
+        self.done += count
         now = time.monotonic()
         if now - self.shown >= self.every or self.done == self.total:
             self.shown = now
             rate = self.done / max(now - self.began, 1e-9)
             left = tqdm.format_interval((self.total - self.done) / rate)
-            self.say(f"{100 * self.done / self.total:3.0f}%  {tqdm.format_sizeof(rate)} lane-steps/s, {left} left")
+            self.say(f"{100 * self.done / self.total:3.0f}%  {tqdm.format_sizeof(rate)} {self.unit}/s, {left} left")
 
     def say(self, line: str) -> None:
         print(line, file=self.file, flush=True)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import SEED, SweepConfig, whole_number
+from ihtjax.config import CERTIFIED, SEED, SweepConfig, whole_number
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.errors import InputError
@@ -90,6 +90,8 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     """Start, end and certificate of a trial as text."""
     r, c = ran.result, ran.result.certificate
     estimated = f" = 1 / L-hat_2s, L-hat_2s = {r.lipschitz_estimate:.6g}" if config.step_size is None else " (given)"
+    if config.step_size == CERTIFIED:
+        estimated = ", at most 1 / L_2s for certain"
     lines = [
         "s = {}, data seed {}, init seed {}, support seed {}".format(ran.s, *ran.seeds),
         f"step size {r.step_size:.6g}{estimated}",
@@ -106,6 +108,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"test loss     {r.test_loss:.6g} nats, accuracy {r.test_accuracy:.1%}",
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
+        *_describe_audit(r),
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
@@ -114,6 +117,17 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"HT-stable: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)
+
+
+def _describe_audit(r):
+    if r.audit is None:
+        return []
+    steps = r.steps_run - r.last_support_change
+    return [
+        f"largest rise of the loss over one step {r.audit.largest_rise:.1e} nats, "
+        f"more than rounding at {r.audit.n_rises:,} steps",
+        f"the last {steps:,} steps are plain gradient descent on a fixed support",
+    ]
 
 
 def _compare(value, ht_tol):

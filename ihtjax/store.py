@@ -16,13 +16,16 @@ import pyarrow.parquet as pq
 
 from ihtjax.errors import InputError
 
-TABLES = ("trials", "curves")
+TABLES = ("trials", "curves", "certificates")
 FORMAT = 1
-OURS = re.compile(r"(iht|gd)-s\d+-\d+-\d+\.parquet")
+OURS = re.compile(r"(iht|gd|all)-s\d+-\d+-\d+\.parquet")
 
 
 class Unit(NamedTuple):
-    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole."""
+    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole.
+
+    Certificates are of all methods and levels at once: method "all", level 0.
+    """
 
     method: str
     s: int
@@ -34,6 +37,8 @@ class Unit(NamedTuple):
         return f"{self.method}-s{self.s:05d}-{self.start:09d}-{self.stop - 1:09d}.parquet"
 
     def __str__(self):
+        if self.method == "all":
+            return f"certificates, trials {self.start} to {self.stop - 1}"
         return f"{self.method}, s = {self.s}, trials {self.start} to {self.stop - 1}"
 
 
@@ -249,7 +254,7 @@ def load(
 
     Args:
       run_dir: a run directory.
-      table: "trials" or "curves".
+      table: "trials", "curves" or "certificates".
       columns: which columns to read; all if None.
       filters: columns, each with the value, or the list of values, that rows must have.
 
@@ -280,7 +285,8 @@ def read(
         raise InputError(f"table: got {table!r}, expected one of {TABLES}")
     files = sorted(path for entry in run.units().values() for path in entry["files"] if path.startswith(table + "/"))
     if not files:
-        raise InputError(f"{run.path}: no finished {table} yet; go on with the command that began the run")
+        command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
+        raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
     try:
         schema = pq.read_schema(run.path / files[0])
         for column in (*filters, *(columns or ())):

@@ -4,10 +4,12 @@ import os
 
 import pandas as pd
 
-from ihtjax.store import read
+from ihtjax.store import load, read
 
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 TOLERANCES = (1e-3, 1e-4, 1e-5)
+WITHIN = (0.001, 0.01, 0.1)
+STATUS = ("certified", "open", "refuted")
 
 
 def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
@@ -35,6 +37,72 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
         row |= {f"gradient_below_{tol:.0e}": (trials.grad_on_support[ok] <= tol).mean() for tol in TOLERANCES}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+
+
+def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
+    """What `ihtjax oracle` found, for each level of a run.
+
+    Returns:
+      A data frame with a row for each (method, s): ``trials``; ``certified``, ``open`` and ``refuted``, the shares by
+      step size; ``best_support``, the share whose support is a best one; ``within_0.001`` .. ``within_0.1``, the
+      shares whose loss is within that of the infimum (nats); the medians of ``gap``, ``support_gap`` and
+      ``optimization_gap``; ``attained``, the share whose support attains its infimum. Where the supports weren't
+      enumerated, what depends on it is NaN. Diverged trials count as trials that are within nothing.
+
+    Raises:
+      InputError: there is no such run, or no certificate.
+    """
+    columns = "method s step_status existence gap support_gap optimization_gap best_support infimum".split()
+    rows = []
+    for (method, s), trials in load(run_dir, "certificates", columns=columns).groupby(["method", "s"], sort=False):
+        known = trials[trials.infimum.notna()]
+        row = {"method": method, "s": s, "trials": len(trials)}
+        row |= {status: (trials.step_status == status).mean() for status in STATUS}
+        row["best_support"] = known.best_support.astype(float).mean()
+        row |= {f"within_{epsilon:g}": (known.gap <= epsilon).mean() for epsilon in WITHIN}
+        row |= {name: trials[name].median() for name in ("gap", "support_gap", "optimization_gap")}
+        row["attained"] = (trials.existence == "attained").mean()
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+
+
+def render_gaps(table: pd.DataFrame) -> str:
+    """`gaps` as text of at most 80 columns."""
+
+    def text(cells):
+        rows = ({"s": "dense" if row.method == "gd" else str(row.s), **cells(row)} for _, row in table.iterrows())
+        return pd.DataFrame(rows).to_string(index=False)
+
+    def share(value):
+        return "-" if pd.isna(value) else f"{value:.1%}"
+
+    def nats(value):
+        return "-" if pd.isna(value) else f"{value:.1e}"
+
+    return "\n\n".join(
+        [
+            "share of trials whose step is at most 1 / L_2s for certain, maybe, or for certain not;\n"
+            "whose support is a best one; whose loss is within so many nats of the best",
+            text(
+                lambda row: {
+                    "trials": row.trials,
+                    **{status: share(row[status]) for status in STATUS},
+                    "best support": share(row.best_support),
+                    **{f"<= {epsilon:g}": share(row[f"within_{epsilon:g}"]) for epsilon in WITHIN},
+                }
+            ),
+            "median gap to the best loss (nats): in all, for the wrong support, for unfinished\n"
+            "optimisation; share whose support attains its infimum",
+            text(
+                lambda row: {
+                    "gap": nats(row.gap),
+                    "wrong support": nats(row.support_gap),
+                    "unfinished": nats(row.optimization_gap),
+                    "attained": share(row.attained),
+                }
+            ),
+        ]
+    )
 
 
 def render(table: pd.DataFrame) -> str:

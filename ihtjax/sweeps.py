@@ -118,7 +118,7 @@ def extend(stored: dict[str, Any], config: SweepConfig, table: Table, batch: int
     """
     before = stored_config(stored, path)
     mine = config.to_json() | {"data": table.fingerprint, "batch": stored["batch"] if batch is None else batch}
-    theirs = stored["config"] | {"data": stored["data_sha256"], "batch": stored["batch"]}
+    theirs = before.to_json() | {"data": stored["data_sha256"], "batch": stored["batch"]}
     # The target matters only through the data that it makes.
     differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
     if differing:

@@ -13,7 +13,7 @@ from jax import lax
 from ihtjax import draws
 from ihtjax.algorithms import iht_step
 from ihtjax.certificate import Certificate, certify
-from ihtjax.config import SweepConfig
+from ihtjax.config import CERTIFIED, SweepConfig
 from ihtjax.lipschitz import estimate_lipschitz
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
@@ -44,6 +44,20 @@ class Trial(NamedTuple):
     step_size: jax.Array
 
 
+class Audit(NamedTuple):
+    """The loss after the last step, and what became of it along the way; asked for by ``audit``.
+
+    Attributes:
+      loss: f(theta), nats.
+      largest_rise: largest rise of f over one step so far; 0 if it never rose.
+      n_rises: steps over which f rose by more than rounding, int32.
+    """
+
+    loss: jax.Array
+    largest_rise: jax.Array
+    n_rises: jax.Array
+
+
 class State(NamedTuple):
     """What steps and checks change.
 
@@ -52,12 +66,14 @@ class State(NamedTuple):
       n_support_changes: steps whose support differs from the step before, int32.
       last_support_change: the last such step, counted from 1; 0 if there was none.
       steps_to_stop_loss: the first step looked at with training loss at most the stopping loss; NEVER if none yet.
+      audit: what the loss did; None unless the configuration asks for it.
     """
 
     theta: jax.Array
     n_support_changes: jax.Array
     last_support_change: jax.Array
     steps_to_stop_loss: jax.Array
+    audit: Audit | None = None
 
 
 class Point(NamedTuple):
@@ -90,10 +106,14 @@ class Result(NamedTuple):
     theta0: jax.Array
     gradient: jax.Array
     finite: jax.Array
+    audit: Audit | None = None
 
 
-def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array) -> Trial:
-    """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone."""
+def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None) -> Trial:
+    """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone.
+
+    ``certified`` is the step size where the configuration asks for a certified one.
+    """
     data_seed, init_seed, support_seed = seeds
     train, test = problem.split(draws.stream(draws.DATA, data_seed))
     dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
@@ -109,10 +129,16 @@ def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array) -> Trial
         )
         step_size = 1 / lipschitz
     else:
-        step_size = jnp.asarray(config.step_size, problem.dtype)
+        step_size = jnp.asarray(config.step_size if certified is None else certified, problem.dtype)
         lipschitz = jnp.asarray(jnp.nan, problem.dtype)
     theta0 = jnp.where(support, dense, 0)
     return Trial(s, train, test, theta0, lipschitz, step_size)
+
+
+def begin_audit(problem, trial: Trial) -> Audit:
+    """The audit of a batch of trials before their first step."""
+    loss = lanes(problem.loss)(trial.theta0, trial.train)
+    return Audit(loss, jnp.zeros_like(loss), jnp.zeros(loss.shape, jnp.int32))
 
 
 def step(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
@@ -125,7 +151,20 @@ def step(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial)
         theta=theta,
         n_support_changes=state.n_support_changes + changed,
         last_support_change=jnp.where(changed, k + 1, state.last_support_change),
+        audit=state.audit and watch(state.audit, problem.loss(theta, trial.train)),
     )
+
+
+def watch(audit: Audit, loss: jax.Array) -> Audit:
+    """The audit after one more step."""
+    rise = loss - audit.loss
+    by_more = rise > rounding_floor(audit.loss)
+    return Audit(loss, jnp.maximum(audit.largest_rise, rise), audit.n_rises + by_more.astype(jnp.int32))
+
+
+def rounding_floor(loss: jax.Array) -> jax.Array:
+    """A rise of the loss that rounding can explain: 16 roundings of max(1, f), 1.9e-6 in float32."""
+    return 16 * jnp.finfo(loss.dtype).eps * jnp.maximum(1, loss)
 
 
 def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
@@ -176,24 +215,26 @@ def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
         trial.theta0,
         gradient,
         finite,
+        state.audit,
     )
 
 
-def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array) -> tuple[Result, Point]:
+def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, *certified) -> tuple[Result, Point]:
     """Run a batch of trials in one scan over the points of their curves.
 
     Args:
       seeds: uint32 ``[3, B]``; `B` denotes the number of lanes, here and below.
       s: int32 ``[B]``.
+      certified: step sizes ``[B]``, where the configuration asks for certified ones.
 
     Returns:
       A `Result` with B as the last axis of every array, and the curves, a `Point` of ``[points, B]`` arrays.
     """
     points = curve_steps(config.steps, config.curve_points)
-    trial = lanes(functools.partial(begin, problem, config))(seeds, s)
+    trial = lanes(functools.partial(begin, problem, config))(seeds, s, *certified)
     never = jnp.full(s.shape, NEVER, jnp.int32)
     zero = jnp.zeros(s.shape, jnp.int32)
-    state = State(trial.theta0, zero, zero, never)
+    state = State(trial.theta0, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
     step_k, check_k = (
         jax.vmap(functools.partial(f, problem, config), in_axes=(None, -1, -1), out_axes=-1) for f in (step, check)
     )
@@ -228,6 +269,8 @@ def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, config))
     shapes = jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)
+    if config.step_size == CERTIFIED:
+        shapes += (jax.ShapeDtypeStruct((batch,), problem.dtype),)
     options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
     with out_of_memory_named():
         return fn.lower(*shapes).compile(options)

@@ -57,6 +57,12 @@ def call(capsys, *argv):
         ("sweep file", "is a file, expected a run directory"),
         ("swep", "No such command 'swep'"),
         ("summary new", "no such run directory"),
+        ("oracle new", "no such run directory"),
+        ("atlas --s 5 --data-seed 1", "step_size: got None, expected a number"),
+        ("atlas --s 16 --data-seed 1 --step-size 0.5", "s: got 16, expected a whole number from 1 to 15"),
+        ("restarts --data-seed 1 --levels 16", "levels: got 16, expected at most 15"),
+        ("restarts --data-seed 1 --starts 0", "starts: got 0"),
+        ("sweep new --step-size fast", "'fast' is not a valid float"),
         ("verify new", "no such run directory"),
         (
             "trial --s 16 --data-seed 1 --init-seed 1 --support-seed 1",
@@ -78,7 +84,7 @@ def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["", "sweep", "trial", "summary", "verify"])
+@pytest.mark.parametrize("command", ["", "sweep", "trial", "summary", "verify", "oracle", "atlas", "restarts"])
 def test_help_has_an_example(capsys, command):
     code, out, _ = call(capsys, *command.split(), "--help")
     assert code == 0 and re.search(rf"Example:\n +ihtjax {command}", out)

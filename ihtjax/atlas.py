@@ -1,0 +1,139 @@
+"""All HT-stable points of one split and level, and how often IHT ends at each."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ihtjax.config import SweepConfig
+from ihtjax.errors import InputError
+from ihtjax.newton import SoftmaxRows
+from ihtjax.optimality import Split, training_rows
+from ihtjax.oracle import TIE, Search
+from ihtjax.softmax import parameter_names
+from ihtjax.starts import Starts, check_seed, run_starts
+from ihtjax.symmetry import as_blocks, canonical_support, from_blocks, same_network
+
+MAX_SUPPORTS = 200_000
+# A start counts as arrived where its loss is within this of its support's infimum (nats).
+ARRIVED = 1e-3
+
+
+class Atlas(NamedTuple):
+    """The restricted minimisers of one split and level.
+
+    Attributes:
+      points: a data frame, one row for each support with s entries, the best first: ``support`` (names of its
+        parameters), ``infimum`` (nats), ``group`` (supports with one number have equal infima, 0 the least),
+        ``full_block``, ``attained``, ``ht_stable``, ``ht_margin`` (of (8); where no minimiser exists, at a point
+        within 1e-9 of the infimum), and ``landings``, how many starts ended on it.
+      starts: where each start ended.
+      arrived: the share of the starts within 1e-3 nats of their support's infimum.
+      s: sparsity level.
+      step_size: gamma.
+      data_seed: of the split.
+    """
+
+    points: pd.DataFrame
+    starts: Starts
+    arrived: float
+    s: int
+    step_size: float
+    data_seed: int
+
+
+def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000) -> Atlas:
+    """Find every HT-stable restricted minimiser with s parameters on one split, and where IHT ends.
+
+    A support's restricted minimiser theta is HT-stable if min |theta_S| >= gamma max |grad f(theta)| off S, (8); its
+    gradient vanishes on S. Without a full block (all K weights of a feature, or all biases) it is unique where it
+    exists. On a support with a full block minimisers form a line for each such block, theta plus any constant on it;
+    the support counts as HT-stable if some of them are, that is, if (8) holds over the entries outside full blocks,
+    since a large constant lifts a full block over any threshold.
+
+    Args:
+      config: as of a sweep; ``step_size`` must be a number.
+      s: sparsity level.
+      data_seed: of the split.
+      starts: how many starts to run.
+
+    Raises:
+      InputError: no step size is given, there are too many supports, or as in `run_starts`.
+    """
+    if not isinstance(config.step_size, float):
+        raise InputError(f"step_size: got {config.step_size!r}, expected a number, one gamma for all; try 0.686")
+    (split,) = training_rows(config, [check_seed(data_seed)])
+    K, n = split.classes, split.classes * (split.X.shape[1] + 1)
+    if 1 <= s <= n and math.comb(n, s) > MAX_SUPPORTS:
+        raise InputError(
+            f"s: level {s} of {n} parameters has {math.comb(n, s):,} supports, expected at most {MAX_SUPPORTS:,}, "
+            f"which take a minute; choose another level"
+        )
+    _, ran = run_starts(config, s, data_seed, starts)
+    search = Search(SoftmaxRows(*split))
+    supports = np.array([np.isin(np.arange(n), S) for S in itertools.combinations(range(n), s)])
+    points = _points(search, split, supports, K, config.step_size)
+
+    place = {support.tobytes(): i for i, support in enumerate(supports)}
+    at = np.array([place.get(mask.tobytes(), -1) for mask in ran.theta != 0])
+    points["landings"] = np.bincount(at[at >= 0], minlength=len(points))
+    arrived = (at >= 0) & (ran.loss <= points.infimum.to_numpy()[at] + ARRIVED)
+    names = np.array(parameter_names(K, split.X.shape[1]))
+    points.insert(0, "support", [" ".join(names[support]) for support in supports])
+    points = points.sort_values("infimum", kind="stable", ignore_index=True)
+    points.insert(2, "group", np.r_[0, np.cumsum(np.diff(points.infimum) > TIE)])
+    return Atlas(points, ran, float(arrived.mean()), s, config.step_size, data_seed)
+
+
+def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_size: float) -> pd.DataFrame:
+    canonical = canonical_support(supports, K)
+    classes, which = np.unique(canonical, axis=0, return_inverse=True)
+    infimum = search.infima(classes)
+    attained = np.array([search.existence(c, split.X, split.y) == "attained" for c in classes])
+    theta = np.array([search.theta(c) for c in classes])
+    gradient = search.rows.gradient(theta)[which]
+    theta = same_network(theta[which], supports, K)
+    full = as_blocks(supports, K).all(1, keepdims=True)
+    decides = supports & ~from_blocks(np.repeat(full, K, axis=1))
+    smallest = np.where(decides, np.abs(theta), np.inf).min(1)
+    margin = smallest - step_size * np.where(supports, 0, np.abs(gradient)).max(1)
+    attained = attained[which]
+    return pd.DataFrame(
+        {
+            "infimum": infimum[which],
+            "full_block": full.any((1, 2)),
+            "attained": attained,
+            "ht_stable": attained & (margin >= 0),
+            "ht_margin": margin,
+        }
+    )
+
+
+def describe(found: Atlas, rows: int = 12) -> str:
+    """The atlas as text: counts, then the points where IHT lands most often, and the best."""
+    points = found.points
+    plain = points[~points.full_block]
+    stable = plain[plain.ht_stable]
+    landed = points[points.landings > 0]
+    best = points[points.group == 0]
+    starts = len(found.starts.loss)
+    full = points[points.full_block & points.ht_stable]
+    drifting = plain[~plain.attained & (plain.ht_margin >= 0)]
+    on_stable = landed[landed.ht_stable].landings.sum()
+    values = stable.group.nunique()
+    lines = [
+        f"s = {found.s}, data seed {found.data_seed}, step size {found.step_size:g}",
+        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a",
+        f"minimiser, {len(stable):,} an HT-stable one, with {values:,} values; {len(drifting):,} have none, but (8)",
+        f"holds where the loss nears its infimum. {len(full):,} with a full block hold lines of",
+        f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with",
+        f"an HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
+        f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():.6g} nats",
+        "",
+    ]
+    top = landed.nlargest(rows, "landings", keep="all").head(rows)
+    shown = pd.concat([best.head(3), top]).drop_duplicates("support")
+    shown = shown[["landings", "infimum", "group", "ht_stable", "support"]]
+    return "\n".join([*lines, shown.to_string(index=False, formatters={"infimum": "{:.6f}".format})])

@@ -1,0 +1,190 @@
+"""Certified ranges of the two constants that the paper calls L_2s."""
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ihtjax.config import whole_number
+from ihtjax.errors import InputError
+
+# Up to so many principal submatrices the sparse eigenvalue is enumerated, else it is bounded.
+MAX_SUBMATRICES = 20_000
+CERTIFIED, REFUTED, OPEN = "certified", "refuted", "open"
+
+
+class Bounds(NamedTuple):
+    """Ranges in which the constants lie; in the units of the Hessian.
+
+    Attributes:
+      rss_lower, rss_upper: of the modulus of restricted strong smoothness, (4), on s-sparse pairs.
+      lipschitz_lower, lipschitz_upper: of the restricted Lipschitz constant of the gradient, (6), on such pairs.
+      exact: whether the sparse eigenvalues in the formulas are exact (enumerated, or equal to the dense one); else
+        the lower ends come from a greedy search and the upper ends from a relaxation. All four hold either way.
+    """
+
+    rss_lower: float
+    rss_upper: float
+    lipschitz_lower: float
+    lipschitz_upper: float
+    exact: bool
+
+
+def softmax_bounds(X: np.ndarray, classes: int, s: int) -> Bounds:
+    """Certified ranges for the mean cross-entropy of softmax regression.
+
+    The Hessian is at most B = 1/2 (I - J/K) (x) X'X/m at every theta, X with the bias column and J all ones, and equals
+    (2/K) B at theta = 0. With L_B(k) = max_{|S| <= k} lambda_max(B_SS):
+
+        (4):  (2/K) L_B(2s)                     <=  L_2s  <=  L_B(2s)
+        (6):  (2/K) max_{|S| <= 2s} ||B_{:,S}||  <=  L     <=  sqrt(lambda_max(B) L_B(2s))
+
+    With two classes, (4)'s ends meet.
+
+    Args:
+      X: standardised training rows ``[m, d]``, the bias column not among them.
+      classes: K.
+      s: sparsity level, 1 .. n, n = K (d + 1).
+
+    Raises:
+      InputError: s is out of range.
+
+    References:
+      Boehning, Multinomial logistic regression algorithm, 1992, doi:10.1007/BF00048682, for B. L_B is the sparse
+      eigenvalue of d'Aspremont et al., 2007, doi:10.1137/050645506.
+    """
+    K = classes
+    _check_level(s, K * (np.shape(X)[1] + 1))
+    B = boehning(X, K)
+    upper = sparse_eigenvalue(B, 2 * s, K)
+    columns = sparse_eigenvalue(B @ B, 2 * s, K)
+    dense = np.linalg.eigvalsh(B)[-1]
+    return Bounds(
+        2 / K * upper.lower,
+        upper.upper,
+        2 / K * math.sqrt(columns.lower),
+        math.sqrt(dense * upper.upper),
+        upper.exact and columns.exact,
+    )
+
+
+def squared_error_bounds(X: np.ndarray, s: int) -> Bounds:
+    """The constants of f(theta) = 1/2 |X theta - y|^2, the paper's (7); their ranges are points where enumerated.
+
+        (4):  L_2s = max_{|S| <= 2s} lambda_max(X_S' X_S),      (6):  L = max_{|S| <= 2s} ||X' X_S||
+
+    Args:
+      X: design matrix ``[m, n]``; scale it by 1 / sqrt(m) for a mean of squares.
+      s: sparsity level, 1 .. n.
+
+    Raises:
+      InputError: s is out of range.
+    """
+    H = np.asarray(X, np.float64).T @ X
+    _check_level(s, len(H))
+    quadratic, columns = sparse_eigenvalue(H, 2 * s), sparse_eigenvalue(H @ H, 2 * s)
+    ends = quadratic.lower, quadratic.upper, math.sqrt(columns.lower), math.sqrt(columns.upper)
+    return Bounds(*ends, quadratic.exact and columns.exact)
+
+
+def step_status(step_size: float, bounds: Bounds) -> str:
+    """Whether gamma is at most 1 / L_2s of (4), as Corollary 3 of Damadi and Shen (arXiv:2209.08247) asks.
+
+    "certified": gamma <= 1 / rss_upper, so it is. "refuted": gamma > 1 / rss_lower, so it isn't. Else "open".
+    """
+    if step_size <= 1 / bounds.rss_upper:
+        return CERTIFIED
+    return REFUTED if step_size > 1 / bounds.rss_lower else OPEN
+
+
+def certified_step_size(X: np.ndarray, classes: int, s: int, dtype=np.float64) -> float:
+    """The largest step size that `softmax_bounds` certifies, 1 / rss_upper, less 16 roundings of the type."""
+    upper = sparse_eigenvalue(boehning(X, classes), 2 * s, classes).upper
+    return np.dtype(dtype).type((1 - 16 * np.finfo(dtype).eps) / upper)
+
+
+def boehning(X: np.ndarray, classes: int) -> np.ndarray:
+    """B ``[n, n]`` of `softmax_bounds`, in the order of the parameters."""
+    X = np.column_stack([np.asarray(X, np.float64), np.ones(len(X))])
+    G = X.T @ X / len(X)
+    K, D = classes, X.shape[1]
+    C = (np.eye(K) - 1 / K) / 2
+    B = np.einsum("kl,fg->kflg", C, G)
+    order = np.concatenate([np.arange(K * D).reshape(K, D)[:, :-1].ravel(), np.arange(D - 1, K * D, D)])
+    return B.reshape(K * D, K * D)[np.ix_(order, order)]
+
+
+class SparseEigenvalue(NamedTuple):
+    """Ends between which a sparse eigenvalue lies, and whether they meet."""
+
+    lower: float
+    upper: float
+    exact: bool
+
+
+def sparse_eigenvalue(B: np.ndarray, k: int, classes: int = 1) -> SparseEigenvalue:
+    """max over |S| <= k of the largest eigenvalue of B_SS, B ``[n, n]`` positive semidefinite.
+
+    It never falls with k, so supports of exactly k entries suffice. They are enumerated if there are at most 20,000,
+    those that a permutation of the K classes makes equal but once. Else a greedy search gives the lower end, and the
+    smaller of lambda_max(B) and the largest sum of k entries of a row of |B| (Gershgorin) the upper.
+
+    Args:
+      B: as above; with ``classes`` > 1 it is `boehning`, or its square: C (x) G in the order of the parameters.
+      k: how many entries; more than n is n.
+      classes: K.
+    """
+    n = len(B)
+    values, vectors = np.linalg.eigh(B)
+    dense = values[-1]
+    if k >= n:
+        return SparseEigenvalue(dense, dense, True)
+    if classes > 1 and k >= 2 * (n // classes):
+        # B = C (x) G: (1, -1, 0, ..)/sqrt(2) is as good in C as any other vector, and has two classes.
+        return SparseEigenvalue(dense, dense, True)
+    if math.comb(n, k) <= MAX_SUBMATRICES:
+        best = max(np.linalg.eigvalsh(B[S[:, :, None], S[:, None, :]])[:, -1].max() for S in _supports(n, k, classes))
+        return SparseEigenvalue(best, best, True)
+    relaxed = min(dense, np.sort(np.abs(B), axis=1)[:, -k:].sum(1).max())
+    return SparseEigenvalue(_greedy(B, k, vectors[:, -1]), relaxed, False)
+
+
+def _greedy(B, k, v):
+    """Truncated power iteration: Yuan and Zhang, 2013, JMLR 14:899-925."""
+    best = 0.0
+    starts = [v, *np.eye(len(B))[np.argsort(-np.diag(B))[:8]]]
+    for v in starts:
+        S = None
+        for _ in range(50):
+            v = B @ v
+            new = np.sort(np.argsort(-np.abs(v), kind="stable")[:k])
+            v = np.where(np.isin(np.arange(len(B)), new), v, 0)
+            v /= np.linalg.norm(v)
+            if S is not None and np.array_equal(new, S):
+                break
+            S = new
+        best = max(best, np.linalg.eigvalsh(B[np.ix_(S, S)])[-1])
+    return best
+
+
+@functools.lru_cache(maxsize=64)
+def _supports(n: int, k: int, classes: int) -> list[np.ndarray]:
+    """The supports of k entries as indices, in chunks ``[c, k]``, one for each orbit under permutations of classes."""
+    S = np.array(list(itertools.combinations(range(n), k)))
+    if classes > 1:
+        D = n // classes
+        column = np.concatenate([np.tile(np.arange(D - 1), classes), np.full(classes, D - 1)])
+        row = np.concatenate([np.repeat(np.arange(classes), D - 1), np.arange(classes)])
+        # A class's entries as the bits of a number; permuting classes permutes the numbers.
+        bits = np.zeros((len(S), classes), np.int64)
+        np.add.at(bits, (np.arange(len(S))[:, None], row[S]), 1 << column[S])
+        _, first = np.unique(np.sort(bits, axis=1), axis=0, return_index=True)
+        S = S[np.sort(first)]
+    return [S[i : i + 4096] for i in range(0, len(S), 4096)]
+
+
+def _check_level(s, n):
+    if not whole_number(1, n).holds(s):
+        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the number of parameters")

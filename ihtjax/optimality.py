@@ -1,0 +1,221 @@
+"""How far each trial of a run is from the best possible, and whether its step size was valid."""
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ihtjax import draws, progress
+from ihtjax.bounds import Bounds, softmax_bounds, step_status
+from ihtjax.config import SweepConfig, whole_number
+from ihtjax.data import load_table
+from ihtjax.engine import make_problem
+from ihtjax.errors import InputError
+from ihtjax.newton import SoftmaxRows
+from ihtjax.oracle import TIE, BestSubset, Search, check_levels
+from ihtjax.softmax import SoftmaxRegression
+from ihtjax.store import RunDirectory, Unit, load
+from ihtjax.sweeps import gaps, stored_config, unfinished
+from ihtjax.symmetry import canonical_support
+
+# A unit is some tens of seconds of work.
+UNIT_TRIALS = 50
+
+
+class Split(NamedTuple):
+    """One data seed's training rows in float64: features ``[m, d]``, standardised, and classes ``[m]``; K classes."""
+
+    X: np.ndarray
+    y: np.ndarray
+    classes: int
+
+
+def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Split]:
+    """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
+    table = load_table(config.data, config.target)
+    with jax.enable_x64(True):
+        problem = make_problem(table, config.standardize, config.init, "float64")
+        if not isinstance(problem, SoftmaxRegression):
+            model = type(problem).__name__
+            raise InputError(f"{model}: no oracle for this model, expected a run of softmax regression")
+        seeds = np.array(list(data_seeds), np.uint32)
+        views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
+        rows = [problem.rows(jax.tree.map(lambda a, i=i: a[i], views)) for i in range(len(seeds))]
+    for X, y in rows:
+        yield Split(np.asarray(X, np.float64), y, problem.classes)
+
+
+def certify_run(
+    run_dir: str | os.PathLike,
+    *,
+    levels: tuple[int, ...] | None = None,
+    trials: int | None = None,
+    enumerate_supports: bool = True,
+    show: progress.Silent | None = None,
+) -> Path:
+    """Certify the trials of a finished run: write the dataset ``certificates``, a row for each.
+
+    What is there already is kept; a run that was extended needs only its new trials. Splits and standardisation are
+    the trials' own, in float64, so ``loss`` differs from ``train_loss`` by float32's rounding, some 1e-7; all gaps are
+    differences of float64 values, each within 1e-9.
+
+    Args:
+      run_dir: of a sweep of softmax regression.
+      levels: which levels; all of the run's if None. The dense baseline counts as level n.
+      trials: how many trials, the first; all if None.
+      enumerate_supports: find each level's global infimum; else certify step sizes and restricted optima alone.
+      show: a progress display; none by default.
+
+    Returns:
+      The run directory's path.
+
+    Raises:
+      InputError: there is no such run, it isn't finished or of another model, a level isn't among the run's, or there
+        are too many supports to enumerate.
+    """
+    show = show or progress.Silent()
+    run = RunDirectory(run_dir).require()
+    stored = run.config()
+    config = stored_config(stored, run.path)
+    next(training_rows(config, [0]))  # another model is refused here
+    table = load_table(config.data, config.target)
+    if table.fingerprint != stored["data_sha256"]:
+        raise InputError(f"data: {config.data} has changed since the run began; restore it")
+    todo = unfinished(run)
+    if todo:
+        raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
+    n, K = len(stored["parameters"]), table.n_classes
+    every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
+    levels = every if levels is None else tuple(sorted(levels))
+    if not set(levels) <= set(every):
+        extra = sorted(set(levels) - set(every))
+        raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
+    if trials is not None and not whole_number(1, config.trials).holds(trials):
+        raise InputError(f"trials: got {trials!r}, expected a whole number from 1 to {config.trials}, those of the run")
+    if enumerate_supports:
+        try:
+            check_levels(levels, K, n // K)
+        except InputError as error:
+            raise InputError(f"{error}, or certify without the oracle, with --no-enumerate") from None
+    with run.lock():
+        blocks = plan(run, levels, trials or config.trials, levels if enumerate_supports else ())
+        if not blocks:
+            show.say("nothing to compute: all that was asked for is there")
+            return run.path
+        show.start(sum(block.stop - block.start for block in blocks), "splits")
+        try:
+            for block in blocks:
+                table = _certify_block(run, config, block, show)
+                environment = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
+                environment |= {"levels": block.levels, "enumerated": block.enumerated}
+                run.write_unit(Unit("all", 0, block.start, block.stop), {"certificates": table}, environment)
+        finally:
+            show.close()
+    return run.path
+
+
+class Block(NamedTuple):
+    """The trials ``start .. stop - 1`` of some levels, and at which of these the supports are enumerated."""
+
+    start: int
+    stop: int
+    levels: list[int]
+    enumerated: list[int]
+
+
+def plan(run: RunDirectory, levels: Iterable[int], trials: int, enumerated: Iterable[int]) -> list[Block]:
+    """What is still to be certified; damaged units are dropped first, those with too few levels are done again."""
+    broken, _ = run.damage()
+    run.drop([unit for unit in broken if unit.method == "all"])
+    finished, blocks = [], []
+    for unit, entry in run.units().items():
+        if unit.method != "all":
+            continue
+        finished.append((unit.start, unit.stop))
+        its = entry["environment"]
+        lacking = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
+        if unit.start < trials and lacking:
+            both = sorted({*levels, *its["levels"]}), sorted({*enumerated, *its["enumerated"]})
+            blocks.append(Block(unit.start, unit.stop, *both))
+    for start, stop in gaps(finished, trials):
+        cuts = [start, *range((start // UNIT_TRIALS + 1) * UNIT_TRIALS, stop, UNIT_TRIALS), stop]
+        blocks += [Block(a, b, sorted(levels), sorted(enumerated)) for a, b in zip(cuts, cuts[1:])]
+    return sorted(blocks)
+
+
+def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: progress.Silent) -> pa.Table:
+    columns = ["trial", "s", "method", "data_seed", "step_size", "theta"]
+    trials = list(range(block.start, block.stop))
+    frame = load(run.path, columns=columns, s=block.levels, trial=trials)
+    rows = []
+    groups = frame.groupby("trial")
+    for (_, trials), split in zip(groups, training_rows(config, groups.data_seed.first())):
+        rows += certify_trials(split, trials, block.enumerated)
+        show.add(1)
+    rows.sort(key=lambda row: (row["method"] != "gd", row["s"], row["trial"]))
+    return _as_table(rows, frame.theta.iloc[0].size)
+
+
+def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]) -> list[dict[str, Any]]:
+    """The rows of one split's trials.
+
+    Args:
+      split: their training rows.
+      trials: their rows of the ``trials`` table.
+      enumerated: the levels whose global infimum is to be found.
+    """
+    X, y, K = split
+    search = Search(SoftmaxRows(X, y, K))
+    theta = np.stack(trials.theta).astype(np.float64)
+    supports = canonical_support(theta != 0, K)
+    levels = sorted(set(trials.s.tolist()))
+    loss = search.rows.loss(theta)
+    restricted = search.infima(supports)
+    best = search.best(enumerated, hints=supports) if enumerated else {}
+    bounds = {s: softmax_bounds(X, K, s) for s in levels}
+    answers = {s: search.describe(s, best[s], X, y) for s in best}
+    return [
+        _row(trial, loss[i], restricted[i], search.existence(supports[i], X, y), bounds[trial.s], answers.get(trial.s))
+        for i, trial in enumerate(trials.itertuples())
+    ]
+
+
+def _row(trial, loss: float, restricted: float, existence: str, bounds: Bounds, best: BestSubset | None) -> dict:
+    row = {"trial": trial.trial, "s": trial.s, "method": trial.method, "data_seed": trial.data_seed}
+    row |= bounds._asdict() | {"bounds_exact": bounds.exact, "step_status": step_status(float(trial.step_size), bounds)}
+    loss = loss if np.isfinite(loss) else None
+    row |= {"loss": loss, "restricted_infimum": restricted, "existence": existence}
+    row["optimization_gap"] = None if loss is None else loss - restricted
+    if best is None:
+        return row
+    row |= {"infimum": best.loss, "best_existence": best.existence, "n_best_supports": best.n_best}
+    row |= {"support_gap": restricted - best.loss, "best_support": bool(restricted - best.loss <= TIE)}
+    return row | {"gap": None if loss is None else loss - best.loss, "best_theta": best.theta}
+
+
+def _as_table(rows: list[dict[str, Any]], n: int) -> pa.Table:
+    schema = pa.schema(
+        [
+            ("trial", pa.int32()),
+            ("s", pa.int16()),
+            ("method", pa.string()),
+            ("data_seed", pa.int64()),
+            *((name, pa.float64()) for name in Bounds._fields[:-1]),
+            ("bounds_exact", pa.bool_()),
+            ("step_status", pa.string()),
+            *((name, pa.float64()) for name in ("loss", "restricted_infimum", "optimization_gap")),
+            ("existence", pa.string()),
+            *((name, pa.float64()) for name in ("infimum", "support_gap", "gap")),
+            ("best_support", pa.bool_()),
+            ("best_existence", pa.string()),
+            ("n_best_supports", pa.int64()),
+            ("best_theta", pa.list_(pa.float64(), n)),
+        ]
+    )
+    return pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}, schema=schema)

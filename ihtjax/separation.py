@@ -1,0 +1,73 @@
+"""Whether a support's infimum is attained, decided by linear programming."""
+
+import numpy as np
+from scipy import optimize
+
+from ihtjax.errors import InputError
+from ihtjax.symmetry import as_blocks
+
+ATTAINED, QUASI_SEPARATED, SEPARATED = "attained", "quasi-separated", "separated"
+# Beyond the solver's feasibility tolerance of 1e-7, for standardised features.
+SMALLEST_RISE = 1e-5
+
+
+def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
+    """Whether softmax regression on these rows has a minimiser with this support.
+
+    A direction v with this support separates if no row's logit of another class rises against that of its own,
+
+        z_{i, y_i}(v) - z_{ik}(v) >= 0  for all rows i and classes k,
+
+    and some fall. Then f falls along v for ever, and the infimum is not attained. Two linear programs look for such v,
+    where A v are these m (K - 1) differences and |v_i| <= 1:
+
+        max sum A v  subject to  A v >= 0,      and, where that is positive,      max e  subject to  A v >= e.
+
+    Args:
+      X: standardised training rows ``[m, d]``.
+      y: their classes ``[m]``, 0 .. K - 1.
+      support: mask ``[n]``, n = K (d + 1).
+
+    Returns:
+      "attained" (no v separates: the rows overlap, a minimiser exists), "quasi-separated" (some v separates, but
+      none with all differences positive: the infimum is approached, not attained) or "separated" (the infimum is 0).
+
+    Raises:
+      InputError: the support has not K (d + 1) entries, or a program can't be solved.
+
+    References:
+      Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models, 1984,
+      doi:10.1093/biomet/71.1.1. The solver is HiGHS, doi:10.1007/s12532-017-0130-5.
+
+    Example:
+      >>> X, y = np.array([[0.], [1.], [2.]]), np.array([0, 0, 1])
+      >>> existence(X, y, np.array([True, False, False, True]))  # w11 and b2
+      'separated'
+      >>> existence(X, y, np.array([True, False, False, False]))  # w11: row 1 wants it up, row 2 down
+      'attained'
+    """
+    X, y, support = np.asarray(X, np.float64), np.asarray(y), np.asarray(support, bool)
+    (m, d), n = X.shape, support.size
+    K, rest = divmod(n, d + 1)
+    if rest or support.ndim != 1 or K <= y.max():
+        raise InputError(f"support: got {support.shape}, expected a mask of {y.max() + 1} x {d + 1} parameters or more")
+    k, f = np.nonzero(as_blocks(support, K))
+    if not len(k):
+        return ATTAINED
+    # Differences z_{i, y_i} - z_{ij}, for each row i and each class j but y_i.
+    columns = np.column_stack([X, np.ones(m)])[:, None, f]
+    A = columns * ((y[:, None, None] == k) - 1.0 * (np.arange(K)[:, None] == k))
+    A = A[np.arange(K) != y[:, None]]
+    box = [(-1, 1)] * len(k)
+    if _maximum(A.sum(0), A, box) < SMALLEST_RISE:
+        return ATTAINED
+    margin = _maximum(np.eye(len(k) + 1)[-1], np.column_stack([A, -np.ones(len(A))]), [*box, (0, None)])
+    return SEPARATED if margin > SMALLEST_RISE else QUASI_SEPARATED
+
+
+def _maximum(c, A, bounds):
+    """max c v subject to A v >= 0."""
+    result = optimize.linprog(-c, A_ub=-A, b_ub=np.zeros(len(A)), bounds=bounds, method="highs")
+    if result.status != 0:
+        raise InputError(f"support: a linear program failed ({result.message}); rescale the features")
+    return -result.fun

@@ -1,0 +1,163 @@
+"""Many starts of IHT on one split: where they end, and how many it takes to come near the best."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ihtjax import draws
+from ihtjax.config import SEED, SweepConfig, whole_number
+from ihtjax.data import load_table
+from ihtjax.engine import check_batch, make_engine, program, run_block
+from ihtjax.errors import InputError
+from ihtjax.newton import SoftmaxRows
+from ihtjax.optimality import Split, training_rows
+from ihtjax.oracle import Search, check_levels
+
+
+class Starts(NamedTuple):
+    """Where starts of one level ended; `N` denotes their number.
+
+    Attributes:
+      theta: ``[N, n]``, float64.
+      loss: f(theta) ``[N]``, nats, in float64.
+      step_size: gamma of each ``[N]``.
+    """
+
+    theta: np.ndarray
+    loss: np.ndarray
+    step_size: np.ndarray
+
+
+def run_starts(config: SweepConfig, s: int, data_seed: int, starts: int) -> tuple[Split, Starts]:
+    """Run IHT on one split from many starts: the first seed triples of ``config.seed``, all with this data seed.
+
+    Args:
+      config: as of a sweep.
+      s: sparsity level.
+      data_seed: of the split.
+      starts: how many.
+
+    Raises:
+      InputError: s, the seed or the number of starts is out of range, or the data can't be used.
+    """
+    table = load_table(config.data, config.target)
+    (split,) = training_rows(config, [check_seed(data_seed)])
+    n = split.classes * (split.X.shape[1] + 1)
+    if not whole_number(1, n).holds(s):
+        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the parameters of {config.data}")
+    if not whole_number(1, 1_000_000).holds(starts):
+        raise InputError(f"starts: got {starts!r}, expected a whole number from 1 to 1,000,000")
+    engine = make_engine(table, program(config), check_batch(None, table))
+    parts = []
+    for first in range(0, starts, engine.batch):
+        trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)
+        seeds = np.array(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1)(np.uint32(config.seed), trials))
+        seeds[0] = data_seed
+        result, _ = run_block(engine, seeds, s)
+        parts.append((result.theta, result.step_size))
+    theta, step_size = (np.concatenate(part, axis=-1) for part in zip(*parts))
+    theta = theta.T.astype(np.float64)
+    return split, Starts(theta, SoftmaxRows(*split).loss(theta), step_size)
+
+
+def check_seed(data_seed: int) -> int:
+    """The data seed, if it is one."""
+    if not SEED.holds(data_seed):
+        raise InputError(f"data_seed: got {data_seed!r}, expected {SEED.text}")
+    return data_seed
+
+
+def restart_budget(
+    config: SweepConfig, data_seed: int, starts: int = 1000, epsilon: float = 0.01, confidence: float = 0.95
+) -> pd.DataFrame:
+    """How many starts of IHT come within epsilon of the global optimum, on one split, level by level.
+
+    A start succeeds if its loss is at most the infimum over all supports with s entries plus epsilon. The seeds of
+    starts are independent, so with p the chance that one succeeds on this split,
+
+        P(best of N succeeds) = 1 - (1 - p)^N,      N_95 = log(0.05) / log(1 - p), rounded up.
+
+    p is estimated from k successes in M starts; its Clopper-Pearson interval carries over to both. A sweep's trials
+    can't replace them: each has a split of its own, and the mean of 1 - (1 - p)^N over splits isn't that of the mean p.
+
+    Args:
+      config: as of a sweep; its ``levels`` are run, all of 1 .. n - 1 if None.
+      data_seed: of the split.
+      starts: M, for each level.
+      epsilon: nats.
+      confidence: of the intervals.
+
+    Returns:
+      A data frame with a row for each level: ``s``, ``starts``, ``successes``, ``infimum``, ``p`` with ``p_low`` and
+      ``p_high``, and ``n95`` with ``n95_low`` and ``n95_high``, infinite where no start succeeded.
+
+    Raises:
+      InputError: as in `run_starts`; or there are too many supports to enumerate, or epsilon isn't positive.
+
+    References:
+      Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404.
+    """
+    if not 0 < epsilon < np.inf:
+        raise InputError(f"epsilon: got {epsilon!r}, expected a positive number of nats")
+    (split,) = training_rows(config, [check_seed(data_seed)])
+    K, D = split.classes, split.X.shape[1] + 1
+    levels = config.with_levels(K * D).levels
+    check_levels(levels, K, D)
+    search = Search(SoftmaxRows(*split))
+    search.best(levels)
+    rows = []
+    for s in levels:
+        ran = run_starts(config, s, data_seed, starts)[1]
+        k = int((ran.loss <= search.least(s) + epsilon).sum())
+        low, high = success_interval(k, starts, confidence)
+        rows.append(
+            {"s": s, "starts": starts, "successes": k, "infimum": search.least(s)}
+            | {"p": k / starts, "p_low": low, "p_high": high}
+            | {"n95": starts_for(k / starts), "n95_low": starts_for(high), "n95_high": starts_for(low)}
+        )
+    return pd.DataFrame(rows)
+
+
+def success_interval(k: int, starts: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of the chance of success, after k successes."""
+    interval = stats.binomtest(k, starts).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def best_of(p: np.ndarray, N: np.ndarray) -> np.ndarray:
+    """P(best of N starts succeeds) = 1 - (1 - p)^N."""
+    return -np.expm1(N * np.log1p(-np.minimum(p, 1 - 1e-16)))
+
+
+def starts_for(p: float, chance: float = 0.95) -> float:
+    """The least N with `best_of` (p, N) at least this chance; infinite for p = 0.
+
+    Example:
+      >>> starts_for(0.5), starts_for(1.0), starts_for(0.0)
+      (5.0, 1.0, inf)
+    """
+    if p <= 0:
+        return np.inf
+    return 1.0 if p >= chance else float(np.ceil(np.log1p(-chance) / np.log1p(-p)))
+
+
+def render(table: pd.DataFrame, epsilon: float) -> str:
+    """The budget as text."""
+
+    def whole(value):
+        return "never seen" if np.isinf(value) else f"{value:,.0f}"
+
+    rows = (
+        {
+            "s": row.s,
+            "best loss": f"{row.infimum:.6f}",
+            f"starts within {epsilon:g}": f"{row.successes} of {row.starts}",
+            "chance [95 % interval]": f"{row.p:.3f} [{row.p_low:.3f}, {row.p_high:.3f}]",
+            "N for 95 %": f"{whole(row.n95)} [{whole(row.n95_low)}, {whole(row.n95_high)}]",
+        }
+        for row in table.itertuples()
+    )
+    return pd.DataFrame(rows).to_string(index=False)

@@ -1,0 +1,249 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+
+from ihtjax import InputError, SweepConfig, best_subset, certify_run, existence, gaps, load, sweep, trial_inputs
+from ihtjax.cli import main
+from ihtjax.store import RunDirectory
+
+KEY = ["method", "s", "trial"]
+
+
+@pytest.fixture(scope="module")
+def run(small_run, tmp_path_factory):
+    """The small run with certificates for all its trials."""
+    return certify_run(shutil.copytree(small_run, tmp_path_factory.mktemp("certified") / "run"))
+
+
+@pytest.fixture(scope="module")
+def joined(run):
+    frame = load(run).merge(load(run, "certificates"), on=[*KEY, "data_seed"], validate="one_to_one")
+    assert len(frame) == len(load(run))
+    return frame
+
+
+def call(capsys, *argv):
+    with pytest.raises(SystemExit) as exit:
+        main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return exit.value.code, out, err
+
+
+def test_loss_splits_into_wrong_support_and_unfinished_optimisation(joined):
+    assert np.abs(joined.loss - joined.train_loss).max() < 1e-5
+    np.testing.assert_allclose(joined.gap, joined.support_gap + joined.optimization_gap, atol=1e-15)
+    np.testing.assert_allclose(joined.loss, joined.infimum + joined.gap, atol=1e-15)
+
+
+def test_restricted_infima_lie_between_the_oracles_and_the_trials_loss(joined):
+    assert (joined.restricted_infimum >= joined.infimum).all()
+    assert (joined.restricted_infimum <= joined.loss + 1e-9).all()
+    assert joined.best_support.equals(joined.support_gap <= 1e-9)
+
+
+def test_it_is_the_oracle_of_the_trials_own_split(small, joined):
+    for row in joined.sample(6, random_state=0).itertuples():
+        config = dataclasses.replace(small, precision="float64")
+        inputs = trial_inputs(config, row.s, row.data_seed, row.init_seed, row.support_seed)
+        X, y = inputs["X_train"], inputs["y_train"]
+        assert row.loss == pytest.approx(reference.loss(row.theta[None].astype(float), X[None], y[None])[0], abs=1e-12)
+        best = best_subset(X, y, row.s)
+        assert row.infimum == pytest.approx(best.loss, abs=1e-9) and row.n_best_supports == best.n_best
+        assert row.best_existence == best.existence and np.count_nonzero(row.best_theta) <= row.s
+        assert row.existence == existence(X, y, row.theta != 0)
+
+
+def test_a_step_status_follows_from_the_bounds(joined):
+    gamma = joined.step_size.astype(float)
+    certain = [gamma <= 1 / joined.rss_upper, gamma > 1 / joined.rss_lower]
+    expected = np.select(certain, ["certified", "refuted"], "open")
+    assert joined.step_status.tolist() == expected.tolist() and joined.bounds_exact.all()
+    # The Monte Carlo samples (6)'s ratios: it can't exceed that constant's upper end.
+    assert (joined.lipschitz_estimate <= joined.lipschitz_upper).all()
+
+
+def test_the_table_by_level(run, joined):
+    table = gaps(run).set_index(["method", "s"])
+    level = joined[(joined.method == "iht") & (joined.s == 7)]
+    row = table.loc[("iht", 7)]
+    assert row.trials == 20 and row.best_support == pytest.approx((level.support_gap <= 1e-9).mean())
+    for epsilon in (0.001, 0.01, 0.1):
+        assert row[f"within_{epsilon:g}"] == pytest.approx((level.gap <= epsilon).mean())
+    assert row.gap == level.gap.median() and row.refuted == (level.step_status == "refuted").mean()
+
+
+def test_summary_shows_the_gaps_once_they_are_known(run, small_run, capsys):
+    assert "best support" not in call(capsys, "summary", small_run)[1]
+    _, out, _ = call(capsys, "summary", run)
+    assert "best support" in out and "refuted" in out and "unfinished" in out
+    assert max(map(len, out.splitlines())) <= 90
+
+
+def test_a_second_call_computes_nothing_and_more_trials_only_the_new_ones(small, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = {p: p.read_bytes() for p in (copy / "certificates").iterdir()}
+    certify_run(copy)
+    assert {p: p.read_bytes() for p in (copy / "certificates").iterdir()} == before
+    certify_run(sweep(dataclasses.replace(small, trials=23), copy))
+    after = {p: p.read_bytes() for p in (copy / "certificates").iterdir()}
+    assert before.items() < after.items() and len(load(copy, "certificates")) == 23 * 3
+
+
+def test_what_is_torn_is_named_and_computed_again(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (file,) = (copy / "certificates").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:500])
+    code, out, _ = call(capsys, "verify", copy)
+    assert code == 1 and f"certificates/{file.name}: torn" in out
+    certify_run(copy)
+    assert call(capsys, "verify", copy)[0] == 0
+    pd.testing.assert_frame_equal(load(copy, "certificates"), load(run, "certificates"))
+
+
+def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
+    from ihtjax import optimality
+
+    monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
+    copy = shutil.copytree(small_run, tmp_path / "run")
+    done = []
+    whole = optimality.certify_trials
+
+    def stops(*args):
+        done.append(1)
+        if len(done) == 12:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(optimality, "certify_trials", stops)
+    with pytest.raises(KeyboardInterrupt):
+        certify_run(copy)
+    assert len(load(copy, "certificates")) == 8 * 3
+    certify_run(copy)
+    assert len(done) == 12 + 12 and len(load(copy, "certificates")) == 60
+    assert RunDirectory(copy).damage() == ([], [])
+
+
+def test_levels_and_trials_can_be_chosen_and_added(small_run, tmp_path):
+    copy = shutil.copytree(small_run, tmp_path / "run")
+    certify_run(copy, levels=(3,), trials=4, enumerate_supports=False)
+    frame = load(copy, "certificates")
+    assert len(frame) == 4 and frame.infimum.isna().all() and frame.restricted_infimum.notna().all()
+    certify_run(copy, levels=(7,), trials=4)
+    frame = load(copy, "certificates")
+    assert sorted(set(frame.s)) == [3, 7]
+    assert frame[frame.s == 7].infimum.notna().all() and frame[frame.s == 3].infimum.isna().all()
+    certify_run(copy, trials=4)
+    frame = load(copy, "certificates")
+    assert len(frame) == 4 * 3 and frame.infimum.notna().all()
+
+
+def test_another_run_overwrites_certificates_too(small, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    sweep(dataclasses.replace(small, seed=4), copy, overwrite=True)
+    assert not list((copy / "certificates").glob("*"))
+
+
+def test_a_trial_that_diverged_has_no_gap(tmp_path):
+    config = SweepConfig(levels=(3,), trials=24, steps=2, step_size=3e38, dense=False, curve_points=2)
+    run = certify_run(sweep(config, tmp_path / "run", batch=16))
+    frame = load(run).merge(load(run, "certificates"), on=KEY)
+    bad = frame.status == "diverged"
+    assert 0 < bad.sum() and frame[bad].gap.isna().all() and frame.infimum.notna().all()
+    assert (frame.step_status == "refuted").all()
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ("--levels 5", "levels: got 5, expected levels of this run, 3, 7, 15"),
+        ("--levels 99", "levels: got 99"),
+        ("--trials 21", "trials: got 21, expected a whole number from 1 to 20"),
+        ("--trials 0", "trials: got 0"),
+    ],
+)
+def test_wrong_calls_get_one_line(run, capsys, options, says):
+    code, _, err = call(capsys, "oracle", run, *options.split())
+    assert code == 2 and err.count("\n") == 1 and says in err
+
+
+def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys):
+    config = SweepConfig(data=str(tables["breast_cancer"]), target="kind", levels=(1, 12), trials=2, steps=5, n_monte=2)
+    run = sweep(config, tmp_path / "run")
+    code, _, err = call(capsys, "oracle", run)
+    assert code == 2 and err.count("\n") == 1
+    assert "level 12 of 62 parameters" in err and "hours a split" in err and "--no-enumerate" in err
+    assert call(capsys, "oracle", run, "--no-enumerate")[0] == 0
+    assert call(capsys, "oracle", run, "--levels", 1)[0] == 0
+    frame = load(run, "certificates")
+    assert frame[frame.s == 1].infimum.notna().all() and not frame[frame.s == 12].bounds_exact.any()
+
+
+def test_another_model_is_refused(small_run, monkeypatch, capsys):
+    class Perceptron:
+        def __init__(self, *args):
+            self.n = 15
+
+    monkeypatch.setattr("ihtjax.optimality.make_problem", Perceptron)
+    code, _, err = call(capsys, "oracle", small_run)
+    assert code == 2 and err == (
+        "ihtjax: error: Perceptron: no oracle for this model, expected a run of softmax regression\n"
+    )
+
+
+# Certified steps and the audit.
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    config = SweepConfig(levels=(1, 3, 5), trials=10, steps=300, step_size="certified", audit=True, curve_points=301)
+    return sweep(config, tmp_path_factory.mktemp("certified") / "steps")
+
+
+def test_certified_steps_are_certified(certified):
+    certificates = load(certify_run(certified, enumerate_supports=False), "certificates")
+    assert (certificates.step_status == "certified").all()
+    frame = load(certified).merge(certificates, on=KEY)
+    assert frame.lipschitz_estimate.isna().all()
+    np.testing.assert_allclose(frame.step_size, 1 / frame.rss_upper, rtol=1e-5)
+
+
+def test_under_a_certified_step_the_loss_never_rises(certified):
+    frame = load(certified)
+    assert (frame.n_rises == 0).all() and (frame.largest_step_rise < 2e-6).all()
+
+
+def test_the_audit_sees_every_step(certified):
+    frame = load(certified)
+    np.testing.assert_array_equal(frame.largest_step_rise, frame.max_loss_increase)
+    np.testing.assert_array_equal(frame.fixed_support_steps, 300 - frame.last_support_change)
+    config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=50.0, audit=True, curve_points=61, dense=False)
+    rough = load(sweep(config, certified.parent / "rough"))
+    rises = load(certified.parent / "rough", "curves").groupby("trial").train_loss.apply(lambda f: np.diff(f))
+    np.testing.assert_array_equal(rough.largest_step_rise, [max(rise.max(), 0) for rise in rises])
+    assert (rough.largest_step_rise > 0.01).any() and rough.n_rises.tolist() == [(rise > 1e-4).sum() for rise in rises]
+
+
+def test_without_an_audit_there_are_no_such_columns(small_run):
+    assert not {"largest_step_rise", "n_rises", "fixed_support_steps"} & set(load(small_run).columns)
+
+
+def test_a_certified_run_is_another_configuration(certified):
+    with pytest.raises(InputError, match="step_size is 'certified' there, None was asked for"):
+        sweep(SweepConfig(levels=(1, 3, 5), trials=10, steps=300, audit=True, curve_points=301), certified)
+    with pytest.raises(InputError, match="step_size: got 'fast', expected a positive number .*, or 'certified'"):
+        SweepConfig(step_size="fast")
+
+
+def test_a_run_from_before_there_was_an_audit_goes_on(small, small_run, tmp_path):
+    import json
+
+    copy = shutil.copytree(small_run, tmp_path / "run")
+    stored = json.loads((copy / "config.json").read_text())
+    del stored["config"]["audit"]
+    (copy / "config.json").write_text(json.dumps(stored))
+    assert len(load(sweep(dataclasses.replace(small, trials=21), copy))) == 63

@@ -1,0 +1,235 @@
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from scipy import optimize
+
+from ihtjax import InputError, best_subset, best_subsets, canonical_support, existence
+from ihtjax.data import load_table
+from ihtjax.newton import SoftmaxRows, restricted_optima
+from ihtjax.oracle import Search
+
+IRIS = load_table("iris")
+
+
+def split(seed, size=120, table=IRIS):
+    """Standardised training rows of Iris in its usual order."""
+    rows = np.random.default_rng(seed).permutation(len(table.y))[:size]
+    X = table.X[rows]
+    return (X - X.mean(0)) / X.std(0), table.y[rows]
+
+
+def f(theta, X, y):
+    return reference.loss(theta[None], X[None], y[None])[0]
+
+
+def gradient(theta, X, y):
+    return reference.gradient(theta[None], X[None], y[None])[0]
+
+
+def minimize(X, y, support, gtol=1e-7):
+    """Infimum over one support by SciPy's BFGS; where it is only approached, up to 1e-6 too high."""
+    m, d = X.shape
+    K = len(support) // (d + 1)
+    # One column for each entry of the support: its class, and the feature or the 1 that it multiplies.
+    k = np.concatenate([np.repeat(np.arange(K), d), np.arange(K)])[support]
+    feature = np.concatenate([np.tile(np.arange(d), K), np.full(K, d)])[support]
+    columns, one_hot = np.column_stack([X, np.ones(m)])[:, feature], np.eye(K)
+    to_class, Y = one_hot[k], one_hot[y]
+
+    def value_and_gradient(v):
+        z = (columns * v) @ to_class
+        z -= z.max(1, keepdims=True)
+        log_total = np.log(np.exp(z).sum(1, keepdims=True))
+        residual = np.exp(z - log_total) - Y
+        return (log_total[:, 0] - (z * Y).sum(1)).mean(), (columns * residual[:, k]).mean(0)
+
+    return optimize.minimize(value_and_gradient, np.zeros(len(k)), jac=True, method="BFGS", options={"gtol": gtol}).fun
+
+
+def exhaustive(X, y, K, s):
+    """The least infimum over all supports of exactly s entries, one after another; those that come near it twice."""
+    n = K * (X.shape[1] + 1)
+    supports = [np.isin(np.arange(n), S) for S in itertools.combinations(range(n), s)]
+    rough = np.array([minimize(X, y, support, gtol=1e-4) for support in supports])
+    return min(minimize(X, y, supports[i]) for i in np.flatnonzero(rough < rough.min() + 3e-3))
+
+
+# The oracle.
+
+
+def test_the_best_five_parameters_of_iris():
+    X, y = split(0)
+    best = best_subset(X, y, 5)
+    assert best.loss == pytest.approx(0.042597375625, abs=1e-9)
+    assert best.n_best == 3 and len(best.supports) == 1 and best.attained
+    assert np.count_nonzero(best.theta) == 5 and not best.theta[~best.support].any()
+    assert f(best.theta, X, y) == pytest.approx(best.loss, abs=1e-12)
+    assert np.abs(gradient(best.theta, X, y)[best.support]).max() < 1e-8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_a_sequential_exhaustive_solver_at_all_levels(seed):
+    """Two features and three classes, n = 9."""
+    X, y = split(seed, 40)
+    X = X[:, [0, 2 + seed % 2]]
+    for s, best in zip(range(1, 10), best_subsets(X, y, range(1, 10))):
+        assert best.loss == pytest.approx(exhaustive(X, y, 3, s), abs=1e-6 if not best.attained else 1e-9)
+        assert f(best.theta, X, y) <= best.loss + 1e-9
+
+
+@pytest.mark.parametrize("s", [1, 2, 3, 4])
+def test_agrees_with_a_sequential_exhaustive_solver_on_iris(s):
+    X, y = split(1)
+    assert best_subset(X, y, s).loss == pytest.approx(exhaustive(X, y, 3, s), abs=1e-8)
+
+
+def test_levels_at_once_are_levels_alone_and_what_is_left_out_is_worse():
+    X, y = split(3)
+    together = best_subsets(X, y, range(1, 16))
+    for s in (1, 4, 7, 12, 15):
+        alone = best_subset(X, y, s)
+        assert together[s - 1].loss == pytest.approx(alone.loss, abs=1e-10)
+        np.testing.assert_array_equal(together[s - 1].supports, alone.supports)
+        assert together[s - 1].n_best == alone.n_best
+    assert (np.diff([best.loss for best in together]) <= 0).all()
+
+
+def test_hints_change_nothing():
+    X, y = split(4)
+    rows = SoftmaxRows(X, y, 3)
+    plain = Search(rows).best(range(1, 11))
+    hinted = Search(rows).best(range(1, 11), hints=np.concatenate([plain[s] for s in range(3, 8)]))
+    for s in range(1, 11):
+        np.testing.assert_array_equal(plain[s], hinted[s])
+
+
+def test_where_nothing_is_attained_theta_is_near_the_infimum():
+    X, y = split(0)
+    dense = best_subset(X, y, 15)
+    assert not dense.attained and dense.existence == "quasi-separated"
+    assert f(dense.theta, X, y) <= dense.loss + 1e-9
+    separated = best_subset(X[y > 0][:12], y[y > 0][:12] - 1, 10)
+    assert separated.existence == "separated" and 0 <= separated.loss < 1e-9 and not separated.attained
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"s": 0}, "s: got 0, expected a whole number from 1 to 15"),
+        ({"s": 16}, "s: got 16"),
+        ({"s": 2.5}, "s: got 2.5"),
+        ({"y": np.zeros(3, int)}, "got shapes"),
+        ({"y": np.full(120, 0.5)}, "expected whole numbers"),
+        ({"X": np.full((120, 4), np.nan)}, "finite"),
+        ({"X": np.ones((120, 30)), "s": 12}, r"level 12 of 93 parameters has .*classes.* it would take about .* years"),
+    ],
+)
+def test_wrong_calls_get_one_line(change, says):
+    X, y = split(0)
+    with pytest.raises(InputError, match=says) as error:
+        best_subset(**({"X": X, "y": y, "s": 3} | change))
+    assert "\n" not in str(error.value)
+
+
+# Restricted optima.
+
+
+def test_restricted_optima_are_minima():
+    X, y = split(2)
+    rng = np.random.default_rng(0)
+    supports = np.array([rng.permutation(15) < s for s in rng.integers(1, 16, 60)])
+    optima = restricted_optima(SoftmaxRows(X, y, 3), supports)
+    for support, infimum, theta in zip(supports, optima.infimum, optima.theta):
+        assert not theta[~support].any() and f(theta, X, y) == pytest.approx(infimum, abs=1e-12)
+        assert infimum == pytest.approx(minimize(X, y, support), abs=1e-6) and infimum <= minimize(X, y, support) + 1e-9
+
+
+def test_loss_and_gradient_are_the_networks():
+    X, y = split(5)
+    rows = SoftmaxRows(X, y, 3)
+    theta = np.random.default_rng(0).normal(size=(8, 15)) * 5
+    np.testing.assert_allclose(rows.loss(theta), [f(t, X, y) for t in theta], rtol=1e-12)
+    np.testing.assert_allclose(rows.gradient(theta), [gradient(t, X, y) for t in theta], atol=1e-14)
+
+
+def test_a_support_that_holds_another_fits_at_least_as_well():
+    X, y = split(6)
+    rng = np.random.default_rng(0)
+    order = np.array([rng.permutation(15) for _ in range(20)])
+    infima = np.stack([restricted_optima(SoftmaxRows(X, y, 3), order < s).infimum for s in range(1, 16)])
+    assert (np.diff(infima, axis=0) <= 1e-11).all()
+
+
+@pytest.mark.parametrize("columns", [[0, 0], [0, 4]])
+def test_features_that_repeat_or_are_constant_do_no_harm(columns):
+    X, y = split(0)
+    X = np.column_stack([X, np.zeros(len(X))])[:, columns]
+    best = best_subset(X, y, 9)
+    assert best.loss == pytest.approx(best_subset(X[:, :1], y, 6).loss, abs=1e-9)
+
+
+# Existence.
+
+
+def brute_force(X, y, support, K):
+    """Look along many directions of a small support: "separated", "quasi-separated" or "attained"."""
+    at = np.flatnonzero(support)
+    grid = np.array(list(itertools.product(np.linspace(-1, 1, 9), repeat=len(at))))
+    theta = np.zeros((len(grid), len(support)))
+    theta[:, at] = grid
+    d = X.shape[1]
+    W, b = theta[:, : K * d].reshape(-1, K, d), theta[:, K * d :]
+    z = np.einsum("tkd,md->tmk", W, X) + b[:, None]
+    lead = np.take_along_axis(z, np.broadcast_to(y[:, None], z.shape[:2] + (1,)), -1) - z
+    others = np.arange(K) != y[:, None]
+    lead = lead[:, others]
+    if (lead > 1e-9).all(1).any():
+        return "separated"
+    return "quasi-separated" if ((lead >= -1e-9).all(1) & (lead > 1e-9).any(1)).any() else "attained"
+
+
+# Values on a grid of eighths, so that the directions on the brute force's grid decide.
+CONSTRUCTED = {
+    "separable": ([[-1], [-0.5], [0.5], [1]], [0, 0, 1, 1]),
+    "touching": ([[-1], [0], [0], [1]], [0, 0, 1, 1]),
+    "overlapping": ([[-1], [0.5], [-0.5], [1]], [0, 0, 1, 1]),
+    "three classes, one apart": ([[-1], [-1], [0.5], [1], [0.5], [1]], [0, 0, 1, 2, 2, 1]),
+    "three classes, separable in the plane": ([[1, 0], [-1, 0], [0, 1]], [0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_existence_agrees_with_brute_force_on_every_support(name):
+    X, y = (np.array(a) for a in CONSTRUCTED[name])
+    K = y.max() + 1
+    n = K * (X.shape[1] + 1)
+    verdicts = set()
+    for s in range(1, 4 if n > 6 else n + 1):
+        for S in itertools.combinations(range(n), s):
+            support = np.isin(np.arange(n), S)
+            verdicts.add(existence(X, y, support))
+            assert existence(X, y, support) == brute_force(X, y, support, K)
+    expected = {"overlapping": {"attained"}, "touching": {"attained", "quasi-separated"}}
+    assert verdicts == expected.get(name, verdicts)
+
+
+def test_the_three_verdicts():
+    one, both = np.array([0, 1, 0, 0], bool), np.array([0, 1, 0, 1], bool)
+    y = np.array([0, 0, 1, 1])
+    found = [existence(np.array(CONSTRUCTED[k][0]), y, both) for k in ("separable", "touching", "overlapping")]
+    assert found == ["separated", "quasi-separated", "attained"]
+    assert existence(np.array(CONSTRUCTED["separable"][0]) + 3.0, y, one) == "attained"
+
+
+def test_newton_converges_only_where_a_minimiser_exists():
+    X, y = split(0)
+    rng = np.random.default_rng(3)
+    supports = np.array([rng.permutation(15) < s for s in rng.integers(2, 8, 80)])
+    canonical = canonical_support(supports, 3)
+    converged = restricted_optima(SoftmaxRows(X, y, 3), canonical).converged
+    verdicts = np.array([existence(X, y, support) for support in supports])
+    np.testing.assert_array_equal(verdicts, [existence(X, y, support) for support in canonical])
+    assert not (converged & (verdicts != "attained")).any()
+    assert (converged & (verdicts == "attained")).sum() > 20 and (verdicts == "quasi-separated").sum() > 10
