@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from ihtjax import InputError, SweepConfig, load, summary, sweep
-from ihtjax.engine import make_engine
 from ihtjax.store import RunDirectory, Unit, write_atomically
 from ihtjax.sweeps import gaps, plan, unfinished
 
@@ -151,9 +151,19 @@ def test_a_finished_run_is_left_alone(small, small_run):
 
 
 def test_a_second_run_in_one_process_compiles_nothing(small, small_run, tmp_path):
-    before = make_engine.cache_info().misses
-    assert_identical(sweep(small, tmp_path / "again"), small_run)
-    assert make_engine.cache_info().misses == before
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    try:
+        jax.jit(lambda x: x + 1).lower(np.zeros(3)).compile()
+        assert compiled  # compiling is noticed
+        compiled.clear()
+        again = sweep(small, tmp_path / "again")
+        assert not compiled
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert_identical(again, small_run)
 
 
 def test_more_trials_and_levels_compute_only_what_is_new(small, tmp_path):

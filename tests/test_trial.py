@@ -1,15 +1,18 @@
 import dataclasses
+import functools
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 import reference
 
 from ihtjax import SweepConfig, draws, iht_step, load, sweep, trial_inputs
 from ihtjax.data import load_table
-from ihtjax.engine import make_engine, make_problem, program, run_block
+from ihtjax.engine import GPU_BATCH, make_engine, make_problem, program, run_block
 from ihtjax.single import run_trial
-from ihtjax.trial import curve_steps
+from ihtjax.softmax import SoftmaxRegression
+from ihtjax.trial import curve_steps, run_batch
 
 IRIS = load_table("iris")
 
@@ -163,6 +166,17 @@ def test_levels_share_one_program():
     assert make_engine.cache_info().misses - before <= 1
 
 
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_the_same_program_is_lowered_for_an_accelerator_that_is_not_there(platform):
+    """A sweep's program, draws and estimate and all: one loop nest, and nothing that only a CPU could call."""
+    run = functools.partial(run_batch, SoftmaxRegression(IRIS), program(SweepConfig()))
+    shapes = jax.ShapeDtypeStruct((3, GPU_BATCH), np.uint32), jax.ShapeDtypeStruct((GPU_BATCH,), np.int32)
+    lowered = jax.export.export(jax.jit(run), platforms=[platform])(*shapes).mlir_module()
+    assert "custom_call" not in lowered
+    assert lowered.count('"stablehlo.sort"') == 1  # of the split's 150 rows, before the first step
+    assert f"tensor<15x{GPU_BATCH}xf32>" in lowered
+
+
 @pytest.mark.parametrize("step_size", [0.3, 1.5])
 def test_a_fixed_step_size_is_used_and_has_no_estimate(step_size):
     result, _, _ = run(SweepConfig(steps=10, step_size=step_size), 5)
@@ -227,7 +241,6 @@ def test_a_diverging_trial_is_marked_and_spoils_no_other(tmp_path):
 def test_a_nan_stays_in_its_lane():
     import jax.numpy as jnp
 
-    from ihtjax.softmax import SoftmaxRegression
     from ihtjax.trial import lanes
 
     problem = SoftmaxRegression(IRIS)
