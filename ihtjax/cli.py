@@ -26,7 +26,12 @@ class StepSize(click.ParamType):
     name = "step size"
 
     def convert(self, value, param, ctx):
-        return value if value == CERTIFIED else click.FLOAT.convert(value, param, ctx)
+        if value == CERTIFIED or isinstance(value, float):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"got {value!r}, expected a positive number or '{CERTIFIED}'", param, ctx)
 
     def get_metavar(self, param, ctx=None):
         return f"FLOAT|{CERTIFIED}"

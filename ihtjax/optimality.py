@@ -150,7 +150,7 @@ def plan(run: RunDirectory, levels: Iterable[int], trials: int, enumerated: Iter
 
 
 def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: progress.Silent) -> pa.Table:
-    columns = ["trial", "s", "method", "data_seed", "step_size", "theta"]
+    columns = ["trial", "s", "method", "data_seed", "step_size", "theta", "status"]
     trials = list(range(block.start, block.stop))
     frame = load(run.path, columns=columns, s=block.levels, trial=trials)
     rows = []
@@ -175,7 +175,7 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]
     theta = np.stack(trials.theta).astype(np.float64)
     supports = canonical_support(theta != 0, K)
     levels = sorted(set(trials.s.tolist()))
-    loss = search.rows.loss(theta)
+    loss = np.where(trials.status == "ok", search.rows.loss(theta), np.nan)
     restricted = search.infima(supports)
     best = search.best(enumerated, hints=supports) if enumerated else {}
     bounds = {s: softmax_bounds(X, K, s) for s in levels}
