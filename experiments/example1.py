@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 
 from ihtjax import estimate_lipschitz, squared_error_bounds
@@ -32,7 +33,7 @@ def median(s, n_monte):
 
 rows = []
 for s in range(1, n + 1):
-    exact = squared_error_bounds(X, s)
+    exact = squared_error_bounds(np.asarray(X, np.float64), s)
     estimates = {f"L-hat, {n_monte} draws": median(s, n_monte) for n_monte in (100, 1000)}
     rows.append({"s": s, "L_2s of (4)": exact.rss_upper, "of (6)": exact.lipschitz_upper, **estimates})
 table = pd.DataFrame(rows).assign(L=float(jnp.linalg.eigvalsh(X.T @ X)[-1]))
