@@ -1,7 +1,7 @@
 """Does float32 change a result against float64? The same triples in both.
 
-Run it with ``python experiments/precision.py [--trials 200]``; it writes into results/precision and takes about a
-minute.
+Run it with ``python experiments/precision.py [--trials 100]``; it writes into results/precision and takes about two
+minutes.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import pandas as pd
 from ihtjax import SweepConfig, load, sweep
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--trials", type=int, default=200)
+parser.add_argument("--trials", type=int, default=100)
 trials = parser.parse_args().trials
 
 both = {}

@@ -20,5 +20,7 @@ for name, stop_loss in (("stop at 0.05", 0.05), ("run on", None)):
     runs[name] = load(run_dir, method="iht").groupby("s")
 columns = ["steps_run", "train_loss", "test_loss", "test_accuracy"]
 table = pd.concat({name: run[columns].median() for name, run in runs.items()}, axis=1)
-table["stopped"] = (runs["stop at 0.05"].steps_run.apply(lambda steps: (steps < 10_000).mean())).map("{:.0%}".format)
+table["stop at 0.05", "stopped"] = (runs["stop at 0.05"].steps_run.apply(lambda steps: (steps < 10_000).mean())).map(
+    "{:.0%}".format
+)
 print(table.round(4).T.to_string())

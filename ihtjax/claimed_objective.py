@@ -107,8 +107,9 @@ def distinct_values(run: Evidence):
     for s in range(2, min(run.n, 6)):
         count, spread, names = equal_stable_points(splits[0], s, gamma)
         if count > 1:
+            apart = f"{spread:.0e} apart" if spread else "equal to the last bit"
             points = " and ".join(", ".join(run.names[i] for i in support) for support in names[:2])
-            why = f"Supports ({points}) are two of {count} with s = {s}, their values {spread:.0e} apart: they make one network."
+            why = f"Supports ({points}) are two of {count} with s = {s}, their values {apart}: they make one network."
             return count, FAILS, why.replace(" and ", ") and (", 1)
     return "No equal HT-stable points were found up to s = 5, which proves nothing."
 

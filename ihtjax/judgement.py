@@ -1,14 +1,16 @@
 """Every claim of the paper judged by a run, what that answers of Q1 to Q4, and the paper's slips."""
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ihtjax import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
+from ihtjax.errors import InputError
 from ihtjax.evidence import Evidence
 from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
 
 
-def claims(run_dir: str | os.PathLike) -> list[Claim]:
+def claims(run_dir: str | os.PathLike, only: Iterable[str] | None = None) -> list[Claim]:
     """Judge each claim of the paper by a run.
 
     Each has a statistic and a rule that were fixed before any run was looked at; the verdict follows from the
@@ -18,6 +20,7 @@ def claims(run_dir: str | os.PathLike) -> list[Claim]:
 
     Args:
       run_dir: a run, finished or not.
+      only: ids of claims, such as "fig9-step-size-rises"; all if None.
 
     Returns:
       A list of `Claim`, in the order of the paper.
@@ -29,20 +32,26 @@ def claims(run_dir: str | os.PathLike) -> list[Claim]:
 
       {claim.id: claim.verdict for claim in claims("results/paper")}
     """
-    return judge(Evidence(run_dir))
+    return judge(Evidence(run_dir), only)
 
 
-def judge(run: Evidence) -> list[Claim]:
+def judge(run: Evidence, only: Iterable[str] | None = None) -> list[Claim]:
     """The same from evidence that was read already."""
     theory = (*claimed_numbers.QUESTIONS, *claimed_objective.QUESTIONS, *claimed_steps.QUESTIONS)
     levels = [s for s in run.levels if s < run.n]
-    results = [*claimed_results.QUESTIONS, *claimed_results.epsilon_questions(levels)]
-    found = [question.judge(run) for question in theory]
-    for question in (*results, *claimed_stability.QUESTIONS):
-        if run.is_papers_data:
-            found.append(question.judge(run))
-        else:
+    results = [*claimed_results.QUESTIONS, *claimed_results.epsilon_questions(levels), *claimed_stability.QUESTIONS]
+    wanted = None if only is None else {only} if isinstance(only, str) else set(only)
+    unknown = (wanted or set()) - {question.id for question in (*theory, *results)}
+    if unknown:
+        raise InputError(f"only: got {min(unknown)!r}, expected ids of claims, as ihtjax report --json prints them")
+    found = []
+    for question in (*theory, *results):
+        if wanted is not None and question.id not in wanted:
+            continue
+        if question in results and not run.is_papers_data:
             found.append(question.undecided(f"The paper's experiments are of Iris, this run is of {run.config.data}."))
+        else:
+            found.append(question.judge(run))
     return found
 
 
@@ -54,35 +63,86 @@ class Answer(NamedTuple):
     because: list[Claim]
 
 
+# Question, a lead that no run decides, and the claims that answer it.
 QUESTIONS = (
     (
         "Q1. What are the core assumptions about the objective function?",
-        ("rss", "sublevel-sets-bounded", "distinct-values"),
         "Restricted strong smoothness, sublevel sets that are bounded on sparse subspaces, and distinct values of "
-        "distinct HT-stable points. ",
+        "distinct HT-stable points; the paper shows the first two and assumes the third.",
+        ("rss", "sublevel-sets-bounded", "distinct-values"),
     ),
     (
         "Q2. Do these assumptions remain valid during the training of a network?",
-        ("rss", "sublevel-sets-bounded", "losses-bounded", "distinct-values", "dense-minimiser-exists"),
         "",
+        ("rss", "sublevel-sets-bounded", "losses-bounded", "distinct-values", "dense-minimiser-exists"),
     ),
     (
         "Q3. How can the parameters of the theory be estimated?",
+        "By the Monte Carlo of III-F, whose inverse is the step size.",
         ("Lhat-upper-bound", "step-size-valid", "f-never-rises", "fig9-step-size-rises", "fig9-more-aggressive"),
-        "By the Monte Carlo of III-F, whose inverse is the step size. ",
     ),
     (
         "Q4. Does IHT converge numerically to an HT-stable point?",
-        ("ht-stable-all", "eq8-all", "gradient-almost-zero-all", "sparse-local-minimiser", "right-support"),
         "",
+        ("ht-stable-all", "eq8-all", "gradient-almost-zero-all", "sparse-local-minimiser", "right-support"),
     ),
 )
-# By how many of its claims hold, at least with a limit: all, some, none.
-IN_WORDS = {
-    HOLDS: "Yes, as far as this run can tell: ",
-    LIMITED: "In part: ",
-    FAILS: "No: ",
-    UNDECIDED: "This run cannot tell: ",
+# A claim in words if it holds, with a limit, or not; and what can't be told if it is undecided.
+WORDS = {
+    "rss": (
+        "The loss is restricted strongly smooth",
+        "The loss is restricted strongly smooth, with a limit",
+        "The loss is not restricted strongly smooth",
+        "the loss is restricted strongly smooth",
+    ),
+    "sublevel-sets-bounded": (
+        "sublevel sets are bounded",
+        "sublevel sets are bounded at the lowest levels only",
+        "sublevel sets are unbounded at every level",
+        "sublevel sets are bounded",
+    ),
+    "distinct-values": (
+        "no HT-stable points of equal value were found",
+        "hardly any HT-stable points have equal values",
+        "distinct HT-stable points with equal values exist",
+        "distinct HT-stable points have distinct values",
+    ),
+    "Lhat-upper-bound": (
+        "The estimate is an upper bound",
+        "The estimate is an upper bound in most trials",
+        "The estimate is too small to be an upper bound",
+        "the estimate is an upper bound",
+    ),
+    "step-size-valid": (
+        "the steps are as short as theory asks",
+        "most steps are as short as theory asks",
+        "most steps are longer than theory allows",
+        "the steps are as short as theory asks",
+    ),
+    "f-never-rises": (
+        "the loss never rose",
+        "the loss rose in some trials",
+        "the loss rose in many trials",
+        "the loss never rises",
+    ),
+    "ht-stable-all": (
+        "IHT ends at HT-stable points",
+        "IHT ends at HT-stable points in most trials, not in all",
+        "IHT does not end at HT-stable points within these steps",
+        "IHT ends at HT-stable points",
+    ),
+    "sparse-local-minimiser": (
+        "these are sparse local minimisers",
+        "most ends are sparse local minimisers",
+        "few of the ends are sparse local minimisers",
+        "the ends are sparse local minimisers",
+    ),
+    "right-support": (
+        "they have the best support",
+        "most have the best support",
+        "most do not have the best support",
+        "they have the best support",
+    ),
 }
 
 
@@ -90,18 +150,21 @@ def answers(found: list[Claim]) -> list[Answer]:
     """Q1 to Q4 in words, from the verdicts."""
     by_id = {claim.id: claim for claim in found}
     return [
-        Answer(question, lead + IN_WORDS[overall(its)] + tally(its) + ".", its)
-        for question, ids, lead in QUESTIONS
-        for its in [[by_id[id] for id in ids]]
+        Answer(question, " ".join(filter(None, (lead, in_words([by_id[id] for id in ids])))), [by_id[id] for id in ids])
+        for question, lead, ids in QUESTIONS
     ]
 
 
-def overall(its: list[Claim]) -> str:
-    """One verdict for several claims: that of all, else with a limit; undecided ones count only if all are."""
-    verdicts = {claim.verdict for claim in its} - {UNDECIDED}
-    if not verdicts:
-        return UNDECIDED
-    return verdicts.pop() if len(verdicts) == 1 else LIMITED
+def in_words(its: list[Claim]) -> str:
+    """Those of the claims that have words, one after another; what is undecided last."""
+    its = [claim for claim in its if claim.id in WORDS]
+    place = {HOLDS: 0, LIMITED: 1, FAILS: 2}
+    decided = [WORDS[claim.id][place[claim.verdict]] for claim in its if claim.verdict != UNDECIDED]
+    open_ones = [WORDS[claim.id][3] for claim in its if claim.verdict == UNDECIDED]
+    if open_ones:
+        decided.append("this run cannot tell whether " + " nor whether ".join(open_ones))
+    text = "; ".join(decided)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def tally(its: list[Claim]) -> str:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from ihtjax import progress
 from ihtjax.config import SweepConfig
 from ihtjax.evidence import Evidence
-from ihtjax.judgement import SLIPS, answers, judge
+from ihtjax.judgement import SLIPS, answers, judge, tally
 from ihtjax.store import RunDirectory, write_atomically
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, VERDICTS, Claim, as_json
+from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim, as_json
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
 MARKS = {HOLDS: ("✓", "holds"), LIMITED: ("◐", "limited"), FAILS: ("✗", "fails"), UNDECIDED: ("?", "undecided")}
@@ -108,7 +108,7 @@ def render(run: Evidence, found: list[Claim], images: list[Picture]) -> str:
         few=run.trials.trial.nunique() < 100,
         answers=answers(found),
         claims=found,
-        tally=[(verdict, sum(claim.verdict == verdict for claim in found)) for verdict in VERDICTS],
+        tally=tally(found),
         slips=SLIPS,
         pictures=images,
         config=configuration(run.config),
