@@ -13,7 +13,7 @@ from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
 def claims(run_dir: str | os.PathLike, only: Iterable[str] | None = None) -> list[Claim]:
     """Judge each claim of the paper by a run.
 
-    Each has a statistic and a rule that were fixed before any run was looked at; the verdict follows from the
+    Each has a statistic and a rule, fixed in the code and the same for every run; the verdict follows from the
     statistic's 95 % interval: a percentile bootstrap over triples (Efron 1979, doi:10.1214/aos/1176344552), the exact
     binomial one where all triples agree, or a computation that needs no interval. What depends on the certificates is
     undecided in a run without them.
@@ -68,7 +68,7 @@ QUESTIONS = (
     (
         "Q1. What are the core assumptions about the objective function?",
         "Restricted strong smoothness, sublevel sets that are bounded on sparse subspaces, and distinct values of "
-        "distinct HT-stable points; the paper shows the first two and assumes the third.",
+        "distinct HT-stable points; the paper argues for the first two and assumes the third.",
         ("rss", "sublevel-sets-bounded", "distinct-values"),
     ),
     (

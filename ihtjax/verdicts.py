@@ -1,4 +1,4 @@
-"""What decides a claim: a number with its interval, and rules that were fixed before any run was looked at."""
+"""What decides a claim: a number with its interval, and rules that are the same for every run."""
 
 import math
 from collections.abc import Callable
