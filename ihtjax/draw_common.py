@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from ihtjax.sweeps import stored_config
 PALE = "#cfe3f1"
 SEEDS = {"data_seed": 42, "init_seed": 21, "support_seed": 84}  # of the paper's Figs. 8, 14 and 15
 PAPERS_LEVEL = 7
-LANES = 200  # few, so that what is run on the spot takes seconds
+LANES = 100  # few, so that what is run on the spot takes seconds
 QUANTILES = {"whislo": 0.05, "q1": 0.25, "med": 0.5, "q3": 0.75, "whishi": 0.95}
 
 
@@ -65,7 +66,7 @@ class Run:
 
     @property
     def data(self) -> str:
-        return "Iris" if self.config.data == "iris" else self.config.data
+        return "Iris" if self.config.data == "iris" else Path(self.config.data).name
 
     def check_data(self) -> Table:
         """The data, if it is still that of the run."""
@@ -176,9 +177,12 @@ def level_axis(ax: Axes, levels: list[Level]) -> None:
     """Name the levels below, as many of them as there is room for."""
     at, labels = positions(levels), [level.label for level in levels]
     every = -(-len(levels) // 24)
-    shown = [i for i, label in enumerate(labels) if i % every == 0 and (label != "dense") or label == "dense"]
+    shown = [i for i in range(0, len(levels), every) if i <= len(levels) - 1 - every]
+    if not shown or every == 1 or labels[-1] == "dense":
+        shown.append(len(levels) - 1)
     ax.set_xticks(at[shown], [labels[i] for i in shown])
-    ax.set_xlim(min(-0.6, -1.5 + len(at) / 2), max(at[-1] + 0.6, len(at) / 2 + 0.5))
+    middle, half = (at[0] + at[-1]) / 2, (at[-1] - at[0]) / 2 + 0.6
+    ax.set_xlim(middle - max(half, 3), middle + max(half, 3))  # a single box doesn't fill the panel
     ax.set_xlabel("sparsity level s (nonzero parameters)")
 
 

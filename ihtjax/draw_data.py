@@ -51,7 +51,7 @@ def sizes_over_time(run: Run) -> Picture:
     for row in sizes.itertuples():
         shift, align, base = aside[row.label]
         ax.annotate(row.network, (row.year, row.parameters), shift, textcoords="offset points", ha=align, va=base)
-    ax.set_xlim(years[0] - 1.2, years[1] + 1)
+    ax.set_xlim(years[0] - 2.5, years[1] + 1)
     ax.set_yscale("log")
     ax.set_xlabel("year")
     ax.set_ylabel("parameters")
@@ -174,6 +174,8 @@ def supports(run: Run) -> Picture:
         f"initial supports lead to {_distinct(end):,} final ones, of {math.comb(run.n, s):,} possible; "
         f"{(kept == s).mean():.1%} of the trials end on the support that they began with. Right: of the trials with "
         "the row's parameter in the initial support, the share (%) with the column's in the final one."
+        + " White: no such trial."
+        * bool(np.isnan(led).any())
     )
     return Picture("Fig. 7: initial and final supports", caption, figure)
 
@@ -193,7 +195,13 @@ def support_counts(run: Run) -> Picture:
         rows["supports where trials ended"] = [reached.get(s) for s in levels]
 
     def text(count):
-        return "-" if count is None else f"{count:,}" if count < 1e7 else f"{count:.1e}"
+        return (
+            "-"
+            if count is None
+            else f"{count:,}"
+            if count < 1e5
+            else f"{count:.1e}".replace("e+0", "e").replace("e+", "e")
+        )
 
     cells = [[text(count) for count in counts] for counts in rows.values()]
     figure = Figure(figsize=(12.5, 0.4 * (len(rows) + 1) + 0.2))
@@ -214,7 +222,9 @@ def support_counts(run: Run) -> Picture:
     caption = (
         f"Supports with s of the n = {run.n} parameters. Adding one number to a feature's weights of all classes, or "
         "to all biases, changes no probability, so many supports hold the same networks; the second row "
-        "counts these once. The last row counts the different supports on which this run's trials ended."
+        "counts these once."
+        + " The last row counts the different supports on which this run's trials ended." * bool(reached)
+        + " Only levels of this run are shown." * (len(levels) < run.n - 1)
     )
     return Picture("Table I: numbers of supports", caption, figure)
 
