@@ -156,6 +156,31 @@ def summary(run_dir):
         click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
 
+@cli.command(short_help="Draw the paper's figures from a run.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--format", default="png", show_default=True, metavar="png|pdf|svg", help="of the files")
+@click.option("--only", metavar="NAMES", help="only these figures, as fig09,fig10  [default: all]")
+def figures(run_dir, format, only):
+    """Draw the paper's figures, and some beyond it, into RUN_DIR/figures; say what the run is not enough for.
+
+    fig01 .. fig15 and table1 are the paper's; gap, restarts and steps tell how far from the optimum trials end, how
+    many starts come near it, and whether step sizes were valid. Figs. 3 to 5 are schematic or photographs.
+
+    \b
+    Example:
+      ihtjax figures results/paper --only fig09,fig10
+    """
+    from ihtjax import drawings
+
+    drawings.check_format(format)
+    names = None if only is None else [name.strip() for name in only.split(",")]
+    for picture in drawings.drawn(run_dir, names):
+        if isinstance(picture, drawings.Undrawable):
+            click.echo(f"{picture.name}: {picture.why}")
+        else:
+            click.echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
+
+
 @cli.command(short_help="Check each file of a run against its manifest.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def verify(run_dir):
@@ -272,6 +297,26 @@ def restarts(data_seed, starts, epsilon, plot, **options):
     if plot is not None:
         plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
         click.echo(f"\ndrawn into {plot}")
+
+
+@cli.command(short_help="Write the paper's claims, judged by a run, as one HTML page.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print the verdicts as JSON, and write no page")
+def report(run_dir, as_json):
+    """Judge each claim of the paper by a run, and write RUN_DIR/report.html: verdicts, figures, configuration.
+
+    The page needs no network. Claims about optima and the validity of steps need certificates: ihtjax oracle.
+
+    \b
+    Example:
+      ihtjax report results/paper
+    """
+    from ihtjax import judgement, page, progress
+
+    if as_json:
+        click.echo(page.verdicts_json(judgement.claims(run_dir)))
+        return
+    click.echo(f"{page.report(run_dir, show=progress.for_stream())}")
 
 
 @cli.command(short_help="Measure this device's throughput, as JSON.")

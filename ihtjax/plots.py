@@ -24,11 +24,14 @@ def check(path: Path) -> None:
         raise InputError(f"plot: cannot write {path}; name a file in a folder that is there")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture in the format of its suffix, whole or not at all; text stays text in SVG."""
+def save(figure: Figure, path: Path, **options) -> None:
+    """Write a picture in the format of its suffix, whole or not at all; text stays text in SVG.
+
+    ``options`` go to `matplotlib.figure.Figure.savefig`.
+    """
     picture = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+        figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150, **options)
     write_atomically(path, picture.getvalue())
 
 

@@ -31,7 +31,9 @@ class Starts(NamedTuple):
     step_size: np.ndarray
 
 
-def run_starts(config: SweepConfig, s: int, data_seed: int, starts: int) -> tuple[Split, Starts]:
+def run_starts(
+    config: SweepConfig, s: int, data_seed: int, starts: int, batch: int | None = None
+) -> tuple[Split, Starts]:
     """Run IHT on one split from many starts: the first seed triples of ``config.seed``, all with this data seed.
 
     Args:
@@ -39,6 +41,7 @@ def run_starts(config: SweepConfig, s: int, data_seed: int, starts: int) -> tupl
       s: sparsity level.
       data_seed: of the split.
       starts: how many.
+      batch: lanes per call; if None, what suits the device.
 
     Raises:
       InputError: s, the seed or the number of starts is out of range, or the data can't be used.
@@ -50,7 +53,7 @@ def run_starts(config: SweepConfig, s: int, data_seed: int, starts: int) -> tupl
         raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the parameters of {config.data}")
     if not whole_number(1, 1_000_000).holds(starts):
         raise InputError(f"starts: got {starts!r}, expected a whole number from 1 to 1,000,000")
-    engine = make_engine(table, program(config), check_batch(None, table))
+    engine = make_engine(table, program(config), check_batch(batch, table))
     parts = []
     for first in range(0, starts, engine.batch):
         trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)
@@ -71,7 +74,12 @@ def check_seed(data_seed: int) -> int:
 
 
 def restart_budget(
-    config: SweepConfig, data_seed: int, starts: int = 1000, epsilon: float = 0.01, confidence: float = 0.95
+    config: SweepConfig,
+    data_seed: int,
+    starts: int = 1000,
+    epsilon: float = 0.01,
+    confidence: float = 0.95,
+    batch: int | None = None,
 ) -> pd.DataFrame:
     """How many starts of IHT come within epsilon of the global optimum, on one split, level by level.
 
@@ -89,6 +97,7 @@ def restart_budget(
       starts: M, for each level.
       epsilon: nats.
       confidence: of the intervals.
+      batch: lanes per call; if None, what suits the device.
 
     Returns:
       A data frame with a row for each level: ``s``, ``starts``, ``successes``, ``infimum``, ``p`` with ``p_low`` and
@@ -110,7 +119,7 @@ def restart_budget(
     search.best(levels)
     rows = []
     for s in levels:
-        ran = run_starts(config, s, data_seed, starts)[1]
+        ran = run_starts(config, s, data_seed, starts, batch)[1]
         k = int((ran.loss <= search.least(s) + epsilon).sum())
         low, high = success_interval(k, starts, confidence)
         rows.append(

@@ -58,6 +58,7 @@ def call(capsys, *argv):
         ("swep", "No such command 'swep'"),
         ("summary new", "no such run directory"),
         ("oracle new", "no such run directory"),
+        ("figures new", "no such run directory"),
         ("atlas --s 5 --data-seed 1", "step_size: got None, expected a number"),
         ("atlas --s 16 --data-seed 1 --step-size 0.5", "s: got 16, expected a whole number from 1 to 15"),
         ("restarts --data-seed 1 --levels 16", "levels: got 16, expected at most 15"),
@@ -84,7 +85,10 @@ def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["", "sweep", "trial", "summary", "verify", "oracle", "atlas", "restarts"])
+COMMANDS = ["", "sweep", "trial", "summary", "figures", "verify", "oracle", "atlas", "restarts"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(capsys, command):
     code, out, _ = call(capsys, *command.split(), "--help")
     assert code == 0 and re.search(rf"Example:\n +ihtjax {command}", out)

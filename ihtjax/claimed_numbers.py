@@ -1,0 +1,163 @@
+"""The claims of the paper's sections I to III that a computation decides without a run."""
+
+import math
+
+import numpy as np
+
+from ihtjax.bounds import squared_error_bounds
+from ihtjax.evidence import Evidence
+from ihtjax.verdicts import FAILS, HOLDS, LIMITED, Questions
+
+QUESTIONS = Questions()
+# LeNet-5 (doi:10.1109/5.726791) and GPT-3 (arXiv:2005.14165), the ends of Fig. 1; the paper calls the latter ChatGPT-3.
+LENET5, GPT3 = (1998, 60_000), (2020, 175_000_000_000)
+TABLE_I = (15, 105, 455, 1365, 3003, 5005, 6435, 6435, 5005, 3003, 1365, 455, 105, 15)
+
+
+def growth() -> float:
+    """Growth a year of the number of parameters, from end to end of Fig. 1: (175e9 / 60e3)^(1/22) - 1."""
+    return (GPT3[1] / LENET5[1]) ** (1 / (GPT3[0] - LENET5[0])) - 1
+
+
+@QUESTIONS.ask(
+    "growth-97-percent",
+    "I, Fig. 1",
+    "From 1998 to 2020 the number of parameters grew by approximately 97 % a year.",
+    "(175e9 / 60e3)^(1/22) - 1, LeNet-5 to GPT-3; holds if it rounds to 0.97.",
+)
+def growth_rate(run):
+    why = f"It is {growth():.1%}, of the two ends alone; a fit through other networks of these years differs."
+    return growth(), HOLDS if round(growth(), 2) == 0.97 else FAILS, why
+
+
+@QUESTIONS.ask(
+    "132-quadrillion-by-2040",
+    "I",
+    "At this rate a network has 132 quadrillion parameters by 2040.",
+    "175e9 (1 + growth)^20; holds within 1 % of 1.32e17.",
+)
+def projection(run):
+    value = GPT3[1] * (1 + growth()) ** (2040 - GPT3[0])
+    why = f"The arithmetic gives {value:.3g}; it carries two points on for 20 years and says nothing of what will be."
+    return value, HOLDS if abs(value / 1.32e17 - 1) <= 0.01 else FAILS, why
+
+
+@QUESTIONS.ask(
+    "table-1", "Table I", "Numbers of supports of 15 parameters by level.", "Entries that equal C(15, s); holds if 14."
+)
+def table_1(run):
+    equal = sum(math.comb(15, s) == count for s, count in enumerate(TABLE_I, start=1))
+    return equal, HOLDS if equal == 14 else FAILS, f"{equal} of 14 entries equal C(15, s)."
+
+
+def example_1(m: int, n: int) -> np.ndarray:
+    """A design matrix ``[m, n]`` with standard normal entries, the last column 1 for the bias."""
+    X = np.random.default_rng(0).standard_normal((m, n))
+    X[:, -1] = 1
+    return X
+
+
+@QUESTIONS.ask(
+    "example1-L",
+    "III-C, Example 1",
+    "For half the squared error, L = lambda_max(X'X).",
+    "Largest |X'X v| / |v| over 10,000 random v and the top eigenvector, over lambda_max, X random 30 x 6; holds if 1 "
+    "within 1e-12.",
+)
+def example_1_dense(run):
+    H = example_1(30, 6).T @ example_1(30, 6)
+    values, vectors = np.linalg.eigh(H)
+    v = np.column_stack([np.random.default_rng(1).standard_normal((6, 10_000)), vectors[:, -1]])
+    ratio = (np.linalg.norm(H @ v, axis=0) / np.linalg.norm(v, axis=0)).max() / values[-1]
+    return ratio, HOLDS if abs(ratio - 1) < 1e-12 else FAILS, "No pair exceeds it, and the top eigenvector attains it."
+
+
+@QUESTIONS.ask(
+    "example1-L2s",
+    "III-C, Example 1",
+    "On s-sparse pairs L_2s = lambda_max(X_S'X_S), with S the coordinates in which exactly one of the two is nonzero.",
+    "Largest of (4)'s quotient over that formula, on pairs that share s - 1 of their coordinates, X random 30 x 6, "
+    "s = 2; holds if at most 1, with a limit if S = union of the supports mends it.",
+)
+def example_1_sparse(run):
+    X = example_1(30, 6)
+    H = X.T @ X
+    draw = np.random.default_rng(1)
+    worst = mended = 0.0
+    for _ in range(2000):
+        i, j, k = draw.permutation(6)[:3]
+        d = np.zeros(6)
+        d[[i, j, k]] = draw.standard_normal(3)  # theta on i, j; theta~ on i, k
+        quotient = d @ H @ d / (d @ d)
+        for name, S in (("paper", [j, k]), ("union", [i, j, k])):
+            ratio = quotient / np.linalg.eigvalsh(H[np.ix_(S, S)])[-1]
+            worst, mended = (max(worst, ratio), mended) if name == "paper" else (worst, max(mended, ratio))
+    six = [squared_error_bounds(X, s) for s in (1, 2)]
+    apart = max(b.lipschitz_lower / b.rss_upper for b in six)
+    why = (
+        f"A pair exceeds it {worst:.2f} times: shared coordinates count too, S must be the union ({mended:.2f} then), "
+        f"and (6)'s constant, max |X'X_S|, is up to {apart:.2f} times as large."
+    )
+    return worst, HOLDS if worst <= 1 else LIMITED if mended <= 1 + 1e-12 else FAILS, why
+
+
+def needed(id: str, claim: str, m: int, n: int, s: int):
+    statistic = (
+        f"Largest of {'(5)' if s == n else '(4)'}'s quotient over lambda_max(X'X) on 10,000 pairs of X random {m} x "
+        f"{n}{'' if s == n else f', s = {s}'}, where the condition fails; does not hold if f is smooth all the same, "
+        "that is if at most 1."
+    )
+
+    @QUESTIONS.ask(id, "III-C, Example 1", claim, statistic)
+    def decide(run):
+        X = example_1(m, n)
+        draw = np.random.default_rng(1)
+        keep = np.argsort(draw.random((10_000, 2, n)), axis=-1) < s
+        theta, other = np.moveaxis(draw.standard_normal((10_000, 2, n)) * keep, 1, 0)
+        d = other - theta
+        top = np.linalg.eigvalsh(X.T @ X)[-1]
+        value = (np.sum((d @ X.T) ** 2, axis=1) / np.sum(d**2, axis=1)).max() / top
+        return value, FAILS if value <= 1 + 1e-12 else HOLDS, "X'X has a largest eigenvalue whatever the shape of X."
+
+    return decide
+
+
+needed("example1-needs-n+1<=m", "f is strongly smooth with some L if n + 1 <= m, and else perhaps not.", 4, 9, 9)
+needed("example1-needs-2s<=m", "f is restricted strongly smooth as long as 2s <= m.", 3, 9, 3)
+
+
+@QUESTIONS.ask(
+    "L2s-at-most-L",
+    "III-C",
+    "It is always the case that L_2s <= L.",
+    "Largest L_2s / L over all s, exact by enumeration, of half the squared error with X random 30 x 6; holds if at "
+    "most 1.",
+)
+def at_most_dense(run: Evidence):
+    X = example_1(30, 6)
+    constants = [squared_error_bounds(X, s).rss_upper for s in range(1, 7)]
+    ratio = max(constants) / np.linalg.eigvalsh(X.T @ X)[-1]
+    why = "By definition, a largest value over fewer pairs"
+    estimates = (
+        run.trials[run.trials.status == "ok"].groupby(["method", "s"], observed=True).lipschitz_estimate.median()
+    )
+    if run.has_dense and run.levels and estimates.notna().all():
+        s = run.levels[len(run.levels) // 2]
+        sparse, dense = estimates["iht", s], estimates["gd", run.n]
+        why += f"; the run's estimates have medians {sparse:.3f} at s = {s} and {dense:.3f} dense"
+        why += ", the wrong way round" if sparse > dense else ""
+    return ratio, HOLDS if ratio <= 1 + 1e-12 else FAILS, why + "."
+
+
+@QUESTIONS.ask(
+    "losses-bounded",
+    "III-F",
+    "Mean squared error, cross-entropy and binary cross-entropy are bounded over their entire domain.",
+    "Least growth of the three losses of one sample when a wrong output grows from 1e3 to 1e6; holds if below 2.",
+)
+def bounded_losses(run):
+    z = np.array([1e3, 1e6])  # output; the target is 0, or the class whose output is 0
+    losses = z**2 / 2, np.logaddexp(0, z), np.logaddexp.reduce([z, 0 * z, 0 * z], axis=0)
+    growth = min(loss[1] / loss[0] for loss in losses)
+    why = f"All three grow without bound, by {growth:,.0f} times or more here; they are bounded below only."
+    return growth, HOLDS if growth < 2 else FAILS, why

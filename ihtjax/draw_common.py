@@ -1,0 +1,207 @@
+"""What the drawings share: the run that they draw from, and boxes by level."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ihtjax.data import Table, load_table
+from ihtjax.errors import InputError
+from ihtjax.plots import BLUE, GREY, ORANGE
+from ihtjax.single import SingleTrial, run_trial
+from ihtjax.store import RunDirectory, read
+from ihtjax.sweeps import stored_config
+
+PALE = "#cfe3f1"
+SEEDS = {"data_seed": 42, "init_seed": 21, "support_seed": 84}  # of the paper's Figs. 8, 14 and 15
+PAPERS_LEVEL = 7
+LANES = 100  # few, so that what is run on the spot takes seconds
+QUANTILES = {"whislo": 0.05, "q1": 0.25, "med": 0.5, "q3": 0.75, "whishi": 0.95}
+
+
+class CannotDraw(Exception):
+    """A run doesn't hold what a picture needs; the text says what."""
+
+
+class Picture(NamedTuple):
+    """A drawing without its name."""
+
+    title: str
+    caption: str
+    figure: Figure
+
+
+class Level(NamedTuple):
+    """The finished values of one method and level, of trials that did not diverge."""
+
+    label: str
+    values: np.ndarray
+    diverged: int
+
+
+class Run:
+    """A run as the drawings see it: its configuration, its tables, and the paper's trial run on the spot."""
+
+    def __init__(self, run_dir):
+        self.directory = RunDirectory(run_dir).require()
+        self.stored = self.directory.config()
+        if self.stored is None:
+            raise InputError(f"{self.directory.path}: not a run directory, it has no config.json; check the path")
+        self.config = stored_config(self.stored, self.directory.path)
+        self.names: list[str] = self.stored["parameters"]
+        self.n = len(self.names)
+        self.classes: int = len(self.stored["classes"])
+        units = self.directory.units()
+        # Without curves all that is run on the spot shares one compiled program.
+        self.bare = dataclasses.replace(self.config, curve_points=0, audit=False)
+        self.levels = sorted({unit.s for unit in units if unit.method == "iht"})
+        self.has_dense = any(unit.method == "gd" for unit in units)
+        self.has_certificates = any(unit.method == "all" for unit in units)
+
+    @property
+    def data(self) -> str:
+        return "Iris" if self.config.data == "iris" else Path(self.config.data).name
+
+    def check_data(self) -> Table:
+        """The data, if it is still that of the run."""
+        table = load_table(self.config.data, self.config.target)
+        if table.fingerprint != self.stored["data_sha256"]:
+            raise CannotDraw(f"{self.config.data} has changed since the run began")
+        return table
+
+    @functools.cached_property
+    def papers_trial(self) -> SingleTrial:
+        """The trial s = 7 with the paper's seeds; no sweep holds it."""
+        if self.n < PAPERS_LEVEL:
+            raise CannotDraw(f"it is of a network with s = 7 nonzero parameters, and this one has n = {self.n}")
+        return self.trial(PAPERS_LEVEL)
+
+    @functools.cached_property
+    def papers_dense(self) -> SingleTrial:
+        """The dense network with the same data and init seeds."""
+        return self.trial(self.n)
+
+    def trial(self, s: int) -> SingleTrial:
+        """Run one trial with the paper's seeds and the run's configuration."""
+        self.check_data()
+        ran = run_trial(self.bare, s, **SEEDS, batch=LANES)
+        if not ran.result.finite:
+            raise CannotDraw(f"the trial s = {s} with the paper's seeds diverged")
+        return ran
+
+    def by_level(self, column: str, table: str = "trials") -> list[Level]:
+        """A column's values for each level, the dense baseline last; certificates without a value are left out."""
+        if not self.levels and not self.has_dense:
+            raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
+        columns = ["method", "s", column] + (["status"] if table == "trials" else [])
+        frame = read(self.directory.path, table, columns=columns, categorical=("method",)).to_pandas()
+        found = []
+        for (method, s), rows in frame.groupby(["method", "s"], observed=True):
+            ok = (rows.status == "ok") if table == "trials" else rows[column].notna()
+            diverged = int((~ok).sum()) if table == "trials" else 0
+            if ok.any():
+                values = rows[column][ok].to_numpy(np.float64)
+                found.append((method == "gd", s, Level("dense" if method == "gd" else str(s), values, diverged)))
+        if not found:
+            raise CannotDraw(f"no finished trial has a {column}")
+        return [level for _, _, level in sorted(found, key=lambda item: item[:2])]
+
+    def supports(self, s: int, column: str) -> np.ndarray:
+        """Masks ``[trials, n]`` of the parameters that are nonzero in ``theta0`` or ``theta`` at one level."""
+        filters = {"method": "iht", "s": s, "status": "ok"}
+        column = read(self.directory.path, columns=[column], filters=filters).column(0).combine_chunks()
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.n) != 0
+
+
+def trials_text(levels: list[Level]) -> str:
+    """How many trials a picture shows, and how many it leaves out."""
+    counts = sorted({len(level.values) for level in levels})
+    each = "each" if len(levels) > 1 else "in all"
+    text = f"{counts[0]:,} trials {each}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} trials {each}"
+    diverged = sum(level.diverged for level in levels)
+    return text + (f", {diverged:,} diverged trials left out" if diverged else "")
+
+
+def boxes(ax: Axes, levels: list[Level], width: float = 0.6) -> list:
+    """Draw medians, quartiles and the middle 90 % of each level; returns legend handles.
+
+    The dense baseline's box is hatched and stands apart. Lines carry their statistic as ``gid``.
+    """
+    at = positions(levels)
+    for x, level in zip(at, levels):
+        dense = level.label == "dense"
+        stats = {name: np.quantile(level.values, q) for name, q in QUANTILES.items()}
+        drawn = ax.bxp(
+            [stats | {"mean": level.values.mean()}],
+            positions=[x],
+            widths=width,
+            patch_artist=True,
+            showfliers=False,
+            showmeans=True,
+            boxprops={"facecolor": "white", "hatch": "////", "edgecolor": GREY}
+            if dense
+            else {"facecolor": PALE, "edgecolor": BLUE},
+            medianprops={"color": "black", "linewidth": 2},
+            meanprops={"marker": "D", "markersize": 4, "markerfacecolor": ORANGE, "markeredgecolor": "black"},
+            whiskerprops={"color": "black", "linewidth": 0.9},
+            capprops={"color": "black", "linewidth": 0.9},
+            manage_ticks=False,
+        )
+        for kind, artists in drawn.items():
+            for artist in artists:
+                artist.set_gid(f"{kind}-{level.label}")
+    level_axis(ax, levels)
+    handles = [
+        Line2D([], [], color="black", linewidth=2, label="median"),
+        Line2D([], [], marker="D", color=ORANGE, markeredgecolor="black", markersize=4, linestyle="", label="mean"),
+    ]
+    if any(level.label != "dense" for level in levels):
+        handles.append(Patch(facecolor=PALE, edgecolor=BLUE, label="quartiles, IHT"))
+    if any(level.label == "dense" for level in levels):
+        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="quartiles, dense"))
+    return [*handles, Line2D([], [], color="black", linewidth=0.9, label="5 % to 95 %")]
+
+
+def positions(levels: list[Level]) -> np.ndarray:
+    """Where levels stand: evenly, the dense baseline half a place further."""
+    return np.arange(len(levels)) + np.array([0.5 * (level.label == "dense") for level in levels])
+
+
+def level_axis(ax: Axes, levels: list[Level]) -> None:
+    """Name the levels below, as many of them as there is room for."""
+    at, labels = positions(levels), [level.label for level in levels]
+    every = -(-len(levels) // 24)
+    shown = [i for i in range(0, len(levels), every) if i <= len(levels) - 1 - every]
+    if not shown or every == 1 or labels[-1] == "dense":
+        shown.append(len(levels) - 1)
+    ax.set_xticks(at[shown], [labels[i] for i in shown])
+    middle, half = (at[0] + at[-1]) / 2, (at[-1] - at[0]) / 2 + 0.6
+    ax.set_xlim(middle - max(half, 3), middle + max(half, 3))  # a single box doesn't fill the panel
+    ax.set_xlabel("sparsity level s (nonzero parameters)")
+
+
+def tidy(*axes: Axes) -> None:
+    """No frame where there is no axis."""
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def key_below(figure: Figure, handles: list[Any], columns: int = 6) -> None:
+    """A legend below all panels, never over data."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False)
+
+
+def freeze(figure: Figure) -> None:
+    """Lay out a figure and keep it so: a legend outside the panels would else follow the edge of a larger page."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for legend in figure.legends:
+        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        legend.borderaxespad = 0
+        legend.set_bbox_to_anchor(box, transform=figure.transFigure)

@@ -1,0 +1,206 @@
+"""Pictures against the sparsity level: the paper's Figs. 9 to 13, and what certificates add."""
+
+import dataclasses
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from ihtjax.config import CERTIFIED
+from ihtjax.draw_common import (
+    LANES,
+    SEEDS,
+    CannotDraw,
+    Level,
+    Picture,
+    Run,
+    boxes,
+    key_below,
+    level_axis,
+    positions,
+    tidy,
+    trials_text,
+)
+from ihtjax.draw_data import different_networks
+from ihtjax.plots import BLUE, GREY, ORANGE, draw_budget
+from ihtjax.starts import restart_budget
+
+PAPERS_STOP = 0.05
+NO_GAP = 1e-9  # nats; the oracle's accuracy
+NEAR = 0.01  # nats
+MOST_SUPPORTS = 2_000  # to search in seconds
+BUDGET_LEVELS, BUDGET_STARTS = (3, 5, 7, 10), 100
+
+
+def step_size(run: Run) -> Picture:
+    """Fig. 9: gamma = 1 / L-hat_2s for each level."""
+    given = run.config.step_size
+    how = "certified" if given == CERTIFIED else f"{given}, given"
+    label = {None: r"step size $\gamma = 1/\hat{L}_{2s}$ (1/nats)"}.get(given, f"step size γ ({how}; 1/nats)")
+    levels = run.by_level("step_size")
+    return _quantity(run, levels, "Fig. 9: step size", label, "Step size")
+
+
+def train_loss(run: Run) -> Picture:
+    """Fig. 10: training loss after the last step, with the paper's 0.05."""
+    return _loss(run, "train_loss", "Fig. 10: training loss", "training loss (nats)")
+
+
+def test_loss(run: Run) -> Picture:
+    """Fig. 11: test loss after the last step."""
+    return _loss(run, "test_loss", "Fig. 11: test loss", "test loss (nats)")
+
+
+def train_accuracy(run: Run) -> Picture:
+    """Fig. 12: share of training rows that are classified rightly."""
+    return _accuracy(run, "train_accuracy", "Fig. 12: training accuracy", "training accuracy (%)")
+
+
+def test_accuracy(run: Run) -> Picture:
+    """Fig. 13: share of test rows that are classified rightly."""
+    return _accuracy(run, "test_accuracy", "Fig. 13: test accuracy", "test accuracy (%)")
+
+
+def gap(run: Run) -> Picture:
+    """Loss minus the global optimum for each level, and the shares of trials that are near it."""
+    _needs_certificates(run)
+    levels = run.by_level("gap", "certificates")
+    best = {level.label: level.values.mean() for level in run.by_level("best_support", "certificates")}
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    handles = boxes(upper, [level._replace(values=np.maximum(level.values, NO_GAP)) for level in levels])
+    upper.set_yscale("log")
+    upper.set_ylim(NO_GAP / 2, None)
+    upper.set_ylabel("true optimality gap (nats)")
+    at = positions(levels)
+    near = [(level.values <= NEAR).mean() for level in levels]
+    lower.plot(at, near, "o-", color=BLUE, label=f"gap at most {NEAR:g} nats")
+    lower.plot(at, [best[level.label] for level in levels], "s--", color=ORANGE, mfc="white", label="a best support")
+    lower.set_ylim(-0.03, 1.03)
+    lower.yaxis.set_major_formatter(PercentFormatter(1))
+    lower.set_ylabel("share of trials")
+    level_axis(lower, levels)
+    upper.set_xlabel("")
+    tidy(upper, lower)
+    key_below(figure, handles + lower.get_legend_handles_labels()[0], columns=4)
+    caption = (
+        f"Training loss after the last step minus the least loss that any network with at most s nonzero parameters "
+        f"has or approaches on the same split; {trials_text(levels)}. Gaps below 1e-9 nats are drawn at 1e-9, the "
+        "oracle's accuracy. Below: the shares of trials that end near the optimum and that end on a best support. "
+        "Beyond the paper; from ihtjax oracle."
+    )
+    return Picture("True optimality gap per level", caption, figure)
+
+
+def step_range(run: Run) -> Picture:
+    """Step size against what the bounds of L_2s allow and forbid, for each level."""
+    _needs_certificates(run)
+    used = run.by_level("step_size")
+    ends = {}
+    for name in ("rss_upper", "rss_lower"):
+        ends[name] = {level.label: 1 / level.values for level in run.by_level(name, "certificates")}
+    levels = [level for level in used if level.label in ends["rss_upper"]]
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    ax = figure.subplots()
+    handles = boxes(ax, levels, width=0.4)
+    top = max(np.quantile(level.values, 0.95) for level in levels)
+    for x, level in zip(positions(levels), levels):
+        safe, unsafe = np.median(ends["rss_upper"][level.label]), np.median(ends["rss_lower"][level.label])
+        top = max(top, unsafe)
+        ax.fill_between([x - 0.42, x + 0.42], 0, safe, color=GREY, alpha=0.35, linewidth=0, zorder=0)
+        ax.plot([x - 0.42, x + 0.42], [unsafe, unsafe], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, zorder=4)
+    ax.set_ylim(0, 1.05 * top)
+    ax.set_ylabel("step size γ (1/nats)")
+    handles += [
+        Patch(color=GREY, alpha=0.35, label="certified: at most 1 / L_2s"),
+        Line2D([], [], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, label="refuted above: more than 1 / L_2s"),
+    ]
+    tidy(ax)
+    key_below(figure, handles, columns=4)
+    caption = (
+        f"The step sizes that trials took against the range of 1 / L_2s of (4), {trials_text(levels)}. Grey reaches to "
+        "the median over splits of 1 / (upper bound of L_2s): such steps are valid for certain. Above the dashed line, "
+        "the median of 1 / (lower bound), they are certain not to be. Beyond the paper; from ihtjax oracle."
+    )
+    return Picture("Step size against its certified range", caption, figure)
+
+
+def restarts(run: Run) -> Picture:
+    """How many starts of IHT come near the global optimum of the split with data seed 42, at a few levels."""
+    supports = different_networks(run.n, run.classes)
+    levels = [s for s in run.levels if s < run.n and max(supports[: s + 1]) <= MOST_SUPPORTS]
+    if not levels:
+        raise CannotDraw(f"no level s < n of the run has few enough supports to search, at most {MOST_SUPPORTS:,}")
+    chosen = [s for s in levels if s in BUDGET_LEVELS]
+    if len(chosen) < min(len(BUDGET_LEVELS), len(levels)):
+        chosen = sorted({levels[round(i)] for i in np.linspace(0, len(levels) - 1, len(BUDGET_LEVELS))})
+    run.check_data()
+    config = dataclasses.replace(run.bare, levels=tuple(chosen))
+    table = restart_budget(config, SEEDS["data_seed"], BUDGET_STARTS, NEAR, batch=LANES)
+    figure = draw_budget(table, NEAR, SEEDS["data_seed"])
+    figure.suptitle("")
+    caption = (
+        f"Chance that the best of N random starts of IHT ends within {NEAR:g} nats of the global optimum, on the one "
+        f"split with data seed {SEEDS['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
+        "configuration. Bands: exact 95 % intervals. Dashed: 95 %. Other splits differ; ihtjax restarts takes "
+        "more levels, starts and splits. Beyond the paper."
+    )
+    return Picture("Restart budget", caption, figure)
+
+
+def _needs_certificates(run: Run) -> None:
+    if not run.has_certificates:
+        raise CannotDraw(f"the run has no certificates; compute them with: ihtjax oracle {run.directory.path}")
+
+
+def _loss(run: Run, column: str, title: str, label: str) -> Picture:
+    levels = run.by_level(column)
+    picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize())
+    ax = picture.figure.axes[0]
+    top = max(np.quantile(level.values, 0.95) for level in levels)
+    low = min(np.quantile(level.values, 0.05) for level in levels)
+    if low > 0 and top / low > 20:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    else:
+        ax.set_ylim(0, None)
+    if column == "train_loss":
+        stop = run.config.stop_loss or PAPERS_STOP
+        ax.axhline(stop, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
+        ax.annotate(
+            f" {stop:g}", (1, stop), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, annotation_clip=False
+        )
+        whose = (
+            "the run's stopping loss" if run.config.stop_loss else "the paper's stopping criterion, not applied here"
+        )
+        picture = picture._replace(caption=f"{picture.caption} Dashed: {stop:g}, {whose}.")
+    return picture
+
+
+def _accuracy(run: Run, column: str, title: str, label: str) -> Picture:
+    levels = [level._replace(values=100 * level.values) for level in run.by_level(column)]
+    picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize())
+    ax = picture.figure.axes[0]
+    for x, level in zip(positions(levels), levels):
+        ends = level.values.min(), level.values.max()
+        ax.plot([x, x], ends, ".", color="black", markersize=4, gid=f"extremes-{level.label}")
+    return picture._replace(caption=f"{picture.caption} Dots: the least and the greatest value.")
+
+
+def _quantity(run: Run, levels: list[Level], title: str, label: str, what: str) -> Picture:
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    ax = figure.subplots()
+    handles = boxes(ax, levels)
+    ax.set_ylabel(label)
+    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    tidy(ax)
+    key_below(figure, handles)
+    dense = "the dense baseline beside them" if levels[-1].label == "dense" else "no dense baseline: the run has none"
+    caption = (
+        f"{what} for all sparsity levels of the run ({run.data}, {run.config.steps:,} steps), {dense}; "
+        f"{trials_text(levels)}. Boxes: quartiles; whiskers: 5 % to 95 % of the trials."
+    )
+    return Picture(title, caption, figure)

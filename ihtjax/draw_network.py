@@ -1,0 +1,199 @@
+"""Pictures of single networks: Figs. 2, 8, 14 and 15 of the paper, the last three for its trial s = 7."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ihtjax.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
+from ihtjax.plots import BLUE, GREY, ORANGE
+
+MOST_PARAMETERS = 60  # more bars can't be told apart
+MOST_NODES = 16
+
+
+def dense_and_sparse(run: Run) -> Picture:
+    """Fig. 2: the dense network and the trained sparse one as graphs, edges by weight."""
+    d, K = run.n // run.classes - 1, run.classes
+    if max(d + 1, K) > MOST_NODES:
+        raise CannotDraw(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
+    sparse, dense = run.papers_trial, run.papers_dense
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for ax, ran, title in zip(axes, (dense, sparse), (f"dense, n = {run.n}", f"IHT, s = {PAPERS_LEVEL}")):
+        _graph(ax, run, np.asarray(ran.result.theta, np.float64))
+        ax.set_title(f"{title}: training loss {ran.result.train_loss:.3f} nats", fontsize=10)
+    handles = [
+        Line2D([], [], color=BLUE, linewidth=2.5, label="positive weight"),
+        Line2D([], [], color=ORANGE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative weight"),
+        Patch(facecolor="white", edgecolor="black", label="feature, class"),
+        Patch(facecolor="#dddddd", edgecolor="black", label="constant 1 (bias)"),
+    ]
+    key_below(figure, handles)
+    caption = (
+        f"The dense network and the sparse one, both trained on {run.data} for {run.config.steps:,} steps from the "
+        f"same split and initial draw. {_seeds_text()} Widths are in proportion to |weight|, in each network by itself."
+    )
+    return Picture("Fig. 2: a dense network and a sparse one, trained", caption, figure)
+
+
+def sparse_start(run: Run) -> Picture:
+    """Fig. 8: the sparse initialisation, zero and nonzero told apart."""
+    theta = _papers_trial(run).result.theta0
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    ax = figure.subplots()
+    handles = _bars(ax, run.names, theta, "initial value")
+    key_below(figure, handles)
+    caption = (
+        f"Parameters at the start of the trial s = {PAPERS_LEVEL}, {run.data}, init {run.config.init}. {_seeds_text()}"
+    )
+    return Picture("Fig. 8: sparse initialisation", caption, figure)
+
+
+def trained(run: Run) -> Picture:
+    """Fig. 14: the trained parameters, with the support that the trial started from."""
+    result = _papers_trial(run).result
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    ax = figure.subplots()
+    handles = _bars(ax, run.names, result.theta, "trained value")
+    started = np.flatnonzero(result.theta0)
+    ax.plot(started, np.full(len(started), 0.02), "^", color="black", ms=6, transform=ax.get_xaxis_transform())
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.08 * (high - low), high)
+    handles.append(Line2D([], [], marker="^", color="black", linestyle="", label="nonzero at the start"))
+    key_below(figure, handles)
+    kept = int(((result.theta0 != 0) & (result.theta != 0)).sum())
+    caption = (
+        f"Parameters after {result.steps_run:,} steps of IHT, s = {PAPERS_LEVEL}, {run.data}, step size "
+        f"{result.step_size:.3f}; {kept} of the {PAPERS_LEVEL} that were nonzero at the start still are. "
+        f"{_seeds_text()}"
+    )
+    return Picture("Fig. 14: trained parameters", caption, figure)
+
+
+def gradient(run: Run) -> Picture:
+    """Fig. 15: the gradient at the trained parameters, with the support and the threshold of (8)."""
+    ran = _papers_trial(run)
+    result, c = ran.result, ran.result.certificate
+    slope = np.asarray(result.gradient, np.float64)
+    on = np.asarray(result.theta) != 0
+    at = np.arange(run.n)
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    upper.bar(at[on], slope[on], 0.6, color=BLUE)
+    upper.bar(at[~on], slope[~on], 0.6, facecolor="white", edgecolor=ORANGE, hatch="////")
+    upper.axhline(0, color="black", linewidth=0.8)
+    upper.set_ylabel("gradient (nats per unit)")
+
+    size = np.abs(slope)
+    floor = 10.0 ** np.floor(np.log10(size[size > 0].min(initial=1e-3))) / 2
+    for which, style in ((on, {"color": BLUE}), (~on, {"color": ORANGE, "mfc": "white", "mew": 1.5})):
+        lower.vlines(at[which], floor / 2, np.maximum(size[which], floor), color=GREY, linewidth=0.7)
+        lower.plot(at[which], np.maximum(size[which], floor), "o" if which is on else "s", **style)
+    handles = [
+        Patch(facecolor=BLUE, label="on the support"),
+        Patch(facecolor="white", edgecolor=ORANGE, hatch="////", label="off the support"),
+    ]
+    threshold = float(c.min_on_support) / float(result.step_size)
+    full = int(c.n_nonzero) == PAPERS_LEVEL
+    if full and 0 < threshold < np.inf:
+        lower.axhline(threshold, color="black", linestyle="--", linewidth=1.2)
+        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label="threshold of (8), min |θ_S| / γ"))
+    lower.axhline(run.config.ht_tol, color=GREY, linestyle=":", linewidth=1.5)
+    handles.append(Line2D([], [], color=GREY, ls=":", lw=1.5, label=f"counts as zero, {run.config.ht_tol:g}"))
+    lower.set_yscale("log")
+    lower.set_ylim(floor / 2, None)
+    lower.set_ylabel("|gradient| (nats per unit)")
+    _name_axis(lower, run.names)
+    tidy(upper, lower)
+    key_below(figure, handles)
+    stable = "HT-stable" if c.ht_stable else "not HT-stable"
+    allowed = f" (off the support at most {threshold:.2f} is allowed)" if full else ""
+    caption = (
+        f"Gradient of the training loss per parameter at the parameters of Fig. 14, {run.data}, s = {PAPERS_LEVEL}. "
+        f"Largest on the support {c.grad_on_support:.1e}, off it {c.grad_off_support:.1e}; (8) "
+        f"{'holds' if c.satisfies_eq8 else 'does not hold'}{allowed}, and the point is {stable}. {_seeds_text()}"
+    )
+    return Picture("Fig. 15: gradient of the trained network", caption, figure)
+
+
+def _papers_trial(run: Run):
+    if run.n > MOST_PARAMETERS:
+        raise CannotDraw(f"{run.n} parameters can't be told apart in one row, at most {MOST_PARAMETERS} can")
+    return run.papers_trial
+
+
+def _seeds_text() -> str:
+    return (
+        "Init, data and support seeds {init_seed}, {data_seed} and {support_seed} as in the paper; the draws behind a "
+        "seed are ours, so it is not the paper's network.".format(**SEEDS)
+    )
+
+
+def _bars(ax: Axes, names: list[str], theta: np.ndarray, label: str) -> list:
+    on = theta != 0
+    at = np.arange(len(names))
+    ax.bar(at[on], theta[on], 0.6, color=BLUE)
+    ax.plot(at[~on], np.zeros((~on).sum()), "o", color=ORANGE, markerfacecolor="white", markeredgewidth=1.5)
+    ax.axhline(0, color="black", linewidth=0.8, zorder=0.5)
+    ax.set_ylabel(label)
+    _name_axis(ax, names)
+    tidy(ax)
+    return [
+        Patch(facecolor=BLUE, label=f"nonzero ({on.sum()})"),
+        Line2D([], [], marker="o", color=ORANGE, mfc="white", mew=1.5, ls="", label=f"zero ({(~on).sum()})"),
+    ]
+
+
+def _name_axis(ax: Axes, names: list[str]) -> None:
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
+    ax.set_xlabel("parameter (w: class, feature; b: class)")
+
+
+def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
+    """Features and the constant on the left, classes on the right; an edge for each nonzero parameter."""
+    d, K = run.n // run.classes - 1, run.classes
+    weights = np.concatenate([theta[: K * d].reshape(K, d), theta[K * d :, None]], axis=1)
+    left, right = np.linspace(1, 0, d + 1), np.linspace(0.9, 0.1, K)
+    largest = np.abs(weights).max() or 1
+    edges = []
+    for k in range(K):
+        for j in range(d + 1):
+            w = weights[k, j]
+            if w == 0:
+                continue
+            style = {"color": BLUE} if w > 0 else {"color": ORANGE, "linestyle": (0, (4, 1.5))}
+            ax.plot([0, 1], [left[j], right[k]], linewidth=0.4 + 5 * abs(w) / largest, zorder=1, **style)
+            name = run.names[K * d + k] if j == d else run.names[k * d + j]
+            edges.append((left[j], right[k], f"{name} {w:.1f}".replace("-", "−")))
+    if len(edges) <= 10:
+        for (x, y), (_, _, text) in zip(_apart(edges), edges):
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
+    for side, heights, names in ((0, left, (*run.stored["features"], "1")), (1, right, run.stored["classes"])):
+        ax.scatter(np.full(len(heights), side), heights, 260, "white", edgecolor="black", zorder=3)
+        for y, name in zip(heights, names):
+            shift, align = ((-0.06, "right"), (1.06, "left"))[side]
+            ax.text(shift, y, str(name).replace("_", " "), ha=align, va="center", fontsize=9)
+    ax.scatter([0], [left[-1]], 260, "#dddddd", edgecolor="black", zorder=4)
+    ax.set_xlim(-0.1, 1.1)
+    ax.set_ylim(-0.08, 1.08)
+    ax.axis("off")
+
+
+def _apart(edges: list[tuple[float, float, str]]) -> list[tuple[float, float]]:
+    """Where on each edge its label is farthest from other edges and from the labels before it."""
+    placed = []
+    for start, stop, _ in edges:
+        best, at = -np.inf, (0.5, 0.5)
+        for t in np.linspace(0.18, 0.82, 33):
+            y = start + t * (stop - start)
+            others = [abs(y - (a + t * (b - a))) for a, b, _ in edges if (a, b) != (start, stop)]
+            labels = [max(abs(t - x) / 2.2, abs(y - h)) for x, h in placed]
+            room = min([*others, *labels, 0.2], default=0.2)
+            if room > best:
+                best, at = room, (t, y)
+        placed.append(at)
+    return placed

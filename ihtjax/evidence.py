@@ -1,0 +1,127 @@
+"""What a run says, as the judgement of claims needs it: values by triple and level, certificates, training rows."""
+
+import functools
+import os
+
+import numpy as np
+import pandas as pd
+
+from ihtjax.config import SweepConfig
+from ihtjax.errors import InputError
+from ihtjax.optimality import Split, training_rows
+from ihtjax.single import SingleTrial, run_trial
+from ihtjax.store import RunDirectory, load, read
+from ihtjax.sweeps import stored_config, unfinished
+
+COLUMNS = (
+    "trial s method data_seed step_size lipschitz_estimate train_loss test_loss train_accuracy test_accuracy epsilon "
+    "steps_to_stop_loss max_loss_increase n_nonzero grad_on_support grad_off_support satisfies_eq8 ht_stable status"
+).split()
+CERTIFICATES = (
+    "trial s method step_status rss_lower rss_upper lipschitz_lower existence best_support optimization_gap loss"
+).split()
+# Seeds of Figs. 8, 14 and 15: init 21, data 42, support 84.
+FIGURE_TRIAL = {"s": 7, "data_seed": 42, "init_seed": 21, "support_seed": 84}
+
+
+class Evidence:
+    """The finished trials of a run, read once.
+
+    Args:
+      run_dir: a run directory.
+
+    Raises:
+      InputError: there is no such run, nothing of it is finished, or a file is damaged.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike):
+        run = RunDirectory(run_dir).require()
+        self.path = run.path
+        self.stored = run.config()
+        self.config: SweepConfig = stored_config(self.stored, run.path)
+        self.names: list[str] = self.stored["parameters"]
+        self.n, self.K = len(self.names), len(self.stored["classes"])
+        self.units_missing = len(unfinished(run))
+        columns = [*COLUMNS, "largest_step_rise"] if self.config.audit else COLUMNS
+        self.trials = read(run.path, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
+        self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
+        self.has_dense = bool((self.trials.method == "gd").any())
+        self.has_certificates = any(unit.method == "all" for unit in run.units())
+
+    @functools.cached_property
+    def certificates(self) -> pd.DataFrame:
+        """The table of that name, with step size, estimate and ``is_minimiser`` beside it.
+
+        With s nonzero entries and a convex loss, a minimiser over the own support is a local minimiser of (1), since
+        no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats.
+        """
+        found = load(self.path, "certificates", columns=CERTIFICATES)
+        keys = ["method", "s", "trial"]
+        trials = self.trials[[*keys, "n_nonzero", "step_size", "lipschitz_estimate"]].astype({"method": str})
+        found = found.merge(trials, on=keys)
+        full = found.n_nonzero == found.s
+        found["is_minimiser"] = full & (found.existence == "attained") & (found.optimization_gap <= 1e-6)
+        return found
+
+    def missing(self, levels: list[int]) -> str:
+        """Which of these levels the run lacks, in words; empty if none."""
+        lacking = [s for s in levels if s not in self.levels]
+        return f"The run has no level {' and '.join(map(str, lacking))}." if lacking else ""
+
+    def above(self, s: int) -> tuple[list[int], str]:
+        """Level s and those above it, below n; and why they don't suffice for a comparison, if so."""
+        levels = [level for level in self.levels if s <= level < self.n]
+        return levels, self.missing([s]) or ("" if len(levels) > 1 else f"The run has no level above {s}.")
+
+    @property
+    def certified_levels(self) -> list[int]:
+        return sorted({int(s) for s in self.certificates.s[self.certificates.method == "iht"]})
+
+    @property
+    def without_certificates(self) -> str:
+        return f"This needs certificates; make them with: ihtjax oracle {self.path}"
+
+    @property
+    def is_papers_data(self) -> bool:
+        return self.config.data == "iris"
+
+    def values(self, column: str, levels: list[int], method: str = "iht", table: str = "trials") -> np.ndarray:
+        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged."""
+        frame = self.trials if table == "trials" else self.certificates
+        frame = frame[(frame.method == method) & frame.s.isin(levels)]
+        if table == "trials":
+            frame = frame[frame.status == "ok"]
+        wide = frame.pivot(index="trial", columns="s", values=column).reindex(columns=levels)
+        return wide.dropna().to_numpy()  # empty: `bootstrap` says so
+
+    @functools.cached_property
+    def supports_moved(self) -> np.ndarray:
+        """Whether the final support differs from the first, ``[N, levels]``."""
+        parts = []
+        for s in self.levels:
+            rows = read(self.path, columns=["trial", "theta", "theta0"], filters={"method": "iht", "s": s})
+            theta, theta0 = (rows[name].combine_chunks().flatten().to_numpy() != 0 for name in ("theta", "theta0"))
+            moved = (theta != theta0).reshape(-1, self.n).any(1)
+            parts.append(pd.Series(moved, index=rows["trial"].to_numpy(), name=s))
+        return pd.concat(parts, axis=1).dropna().to_numpy(bool)
+
+    def first_losses(self, levels: list[int], method: str) -> np.ndarray:
+        """Training losses at the start ``[N, levels]``."""
+        where = {"method": method, "s": levels, "step": 0}
+        frame = load(self.path, "curves", columns=["trial", "s", "train_loss"], **where)
+        return frame.pivot(index="trial", columns="s", values="train_loss").reindex(columns=levels).dropna().to_numpy()
+
+    def splits(self, count: int) -> list[Split]:
+        """Training rows of the first triples; empty if the run's data can't be read any more."""
+        rows = self.trials.drop_duplicates("trial").sort_values("trial")
+        try:
+            return list(training_rows(self.config, rows.data_seed.iloc[:count]))
+        except InputError:
+            return []
+
+    @functools.cached_property
+    def figure_trial(self) -> SingleTrial | None:
+        """The trial of Figs. 8, 14 and 15, run with this run's configuration; None if it can't be."""
+        if not self.is_papers_data:
+            return None
+        return run_trial(self.config, **FIGURE_TRIAL, batch=self.stored["batch"])

@@ -1,0 +1,232 @@
+"""Every claim of the paper judged by a run, what that answers of Q1 to Q4, and the paper's slips."""
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ihtjax import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
+from ihtjax.errors import InputError
+from ihtjax.evidence import Evidence
+from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
+
+
+def claims(run_dir: str | os.PathLike, only: Iterable[str] | None = None) -> list[Claim]:
+    """Judge each claim of the paper by a run.
+
+    Each has a statistic and a rule, fixed in the code and the same for every run; the verdict follows from the
+    statistic's 95 % interval: a percentile bootstrap over triples (Efron 1979, doi:10.1214/aos/1176344552), the exact
+    binomial one where all triples agree, or a computation that needs no interval. What depends on the certificates is
+    undecided in a run without them.
+
+    Args:
+      run_dir: a run, finished or not.
+      only: ids of claims, such as "fig9-step-size-rises"; all if None.
+
+    Returns:
+      A list of `Claim`, in the order of the paper.
+
+    Raises:
+      InputError: there is no such run, nothing of it is finished, or a file is damaged.
+
+    Example::
+
+      {claim.id: claim.verdict for claim in claims("results/paper")}
+    """
+    return judge(Evidence(run_dir), only)
+
+
+def judge(run: Evidence, only: Iterable[str] | None = None) -> list[Claim]:
+    """The same from evidence that was read already."""
+    theory = (*claimed_numbers.QUESTIONS, *claimed_objective.QUESTIONS, *claimed_steps.QUESTIONS)
+    levels = [s for s in run.levels if s < run.n]
+    results = [*claimed_results.QUESTIONS, *claimed_results.epsilon_questions(levels), *claimed_stability.QUESTIONS]
+    wanted = None if only is None else {only} if isinstance(only, str) else set(only)
+    unknown = (wanted or set()) - {question.id for question in (*theory, *results)}
+    if unknown:
+        raise InputError(f"only: got {min(unknown)!r}, expected ids of claims, as ihtjax report --json prints them")
+    found = []
+    for question in (*theory, *results):
+        if wanted is not None and question.id not in wanted:
+            continue
+        if question in results and not run.is_papers_data:
+            found.append(question.undecided(f"The paper's experiments are of Iris, this run is of {run.config.data}."))
+        else:
+            found.append(question.judge(run))
+    return found
+
+
+class Answer(NamedTuple):
+    """One of the paper's four questions, and what the verdicts answer."""
+
+    question: str
+    short: str
+    because: list[Claim]
+
+
+# Question, a lead that no run decides, and the claims that answer it.
+QUESTIONS = (
+    (
+        "Q1. What are the core assumptions about the objective function?",
+        "Restricted strong smoothness, sublevel sets that are bounded on sparse subspaces, and distinct values of "
+        "distinct HT-stable points; the paper argues for the first two and assumes the third.",
+        ("rss", "sublevel-sets-bounded", "distinct-values"),
+    ),
+    (
+        "Q2. Do these assumptions remain valid during the training of a network?",
+        "",
+        ("rss", "sublevel-sets-bounded", "losses-bounded", "distinct-values", "dense-minimiser-exists"),
+    ),
+    (
+        "Q3. How can the parameters of the theory be estimated?",
+        "By the Monte Carlo of III-F, whose inverse is the step size.",
+        ("Lhat-upper-bound", "step-size-valid", "f-never-rises", "fig9-step-size-rises", "fig9-more-aggressive"),
+    ),
+    (
+        "Q4. Does IHT converge numerically to an HT-stable point?",
+        "",
+        ("ht-stable-all", "eq8-all", "gradient-almost-zero-all", "sparse-local-minimiser", "right-support"),
+    ),
+)
+# A claim in words if it holds, with a limit, or not; and what can't be told if it is undecided.
+WORDS = {
+    "rss": (
+        "The loss is restricted strongly smooth",
+        "The loss is restricted strongly smooth, with a limit",
+        "The loss is not restricted strongly smooth",
+        "the loss is restricted strongly smooth",
+    ),
+    "sublevel-sets-bounded": (
+        "sublevel sets are bounded",
+        "sublevel sets are bounded at the lowest levels only",
+        "sublevel sets are unbounded at every level",
+        "sublevel sets are bounded",
+    ),
+    "distinct-values": (
+        "no HT-stable points of equal value were found",
+        "hardly any HT-stable points have equal values",
+        "distinct HT-stable points with equal values exist",
+        "distinct HT-stable points have distinct values",
+    ),
+    "Lhat-upper-bound": (
+        "The estimate is an upper bound",
+        "The estimate is an upper bound in most trials",
+        "The estimate is too small to be an upper bound",
+        "the estimate is an upper bound",
+    ),
+    "step-size-valid": (
+        "the steps are as short as theory asks",
+        "most steps are as short as theory asks",
+        "most steps are longer than theory allows",
+        "the steps are as short as theory asks",
+    ),
+    "f-never-rises": (
+        "the loss never rose",
+        "the loss rose in some trials",
+        "the loss rose in many trials",
+        "the loss never rises",
+    ),
+    "ht-stable-all": (
+        "IHT ends at HT-stable points",
+        "IHT ends at HT-stable points in most trials, not in all",
+        "IHT does not end at HT-stable points within these steps",
+        "IHT ends at HT-stable points",
+    ),
+    "sparse-local-minimiser": (
+        "these are sparse local minimisers",
+        "most ends are sparse local minimisers",
+        "few of the ends are sparse local minimisers",
+        "the ends are sparse local minimisers",
+    ),
+    "right-support": (
+        "they have the best support",
+        "most have the best support",
+        "most do not have the best support",
+        "they have the best support",
+    ),
+}
+
+
+def answers(found: list[Claim]) -> list[Answer]:
+    """Q1 to Q4 in words, from the verdicts."""
+    by_id = {claim.id: claim for claim in found}
+    return [
+        Answer(question, " ".join(filter(None, (lead, in_words([by_id[id] for id in ids])))), [by_id[id] for id in ids])
+        for question, lead, ids in QUESTIONS
+    ]
+
+
+def in_words(its: list[Claim]) -> str:
+    """Those of the claims that have words, one after another; what is undecided last."""
+    its = [claim for claim in its if claim.id in WORDS]
+    place = {HOLDS: 0, LIMITED: 1, FAILS: 2}
+    decided = [WORDS[claim.id][place[claim.verdict]] for claim in its if claim.verdict != UNDECIDED]
+    open_ones = [WORDS[claim.id][3] for claim in its if claim.verdict == UNDECIDED]
+    if open_ones:
+        decided.append("this run cannot tell whether " + " nor whether ".join(open_ones))
+    text = "; ".join(decided)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def tally(its: list[Claim]) -> str:
+    """How many of these claims have each verdict, as in "2 hold, 1 does not hold"."""
+    words = {
+        HOLDS: ("holds", "hold"),
+        LIMITED: ("holds with a limit", "hold with a limit"),
+        FAILS: ("does not hold", "do not hold"),
+        UNDECIDED: ("cannot be decided", "cannot be decided"),
+    }
+    counts = {verdict: sum(claim.verdict == verdict for claim in its) for verdict in words}
+    parts = [f"{count} {words[verdict][count > 1]}" for verdict, count in counts.items() if count]
+    return f"of {len(its)} claims, " + ", ".join(parts)
+
+
+class Slip(NamedTuple):
+    """A slip of the pen in the paper: where, what stands there, and what is meant."""
+
+    where: str
+    says: str
+    means: str
+
+
+SLIPS = (
+    Slip(
+        "I, (3)",
+        "min f(theta*) + epsilon <= min f(theta_s*)",
+        "The inequality is the wrong way round: f(theta_s*) <= f(theta*) + epsilon.",
+    ),
+    Slip(
+        "III-C, Example 1",
+        "S: the coordinates in which exactly one of the two vectors is nonzero",
+        "The union of the two supports: coordinates that both hold count too. The text before it says both nonzero, "
+        "which is a third set.",
+    ),
+    Slip(
+        "III-C, Example 1",
+        "if n + 1 < m, (6) does not hold",
+        "n + 1 > m was meant, and (6) holds then too, with L the largest eigenvalue of X'X.",
+    ),
+    Slip("I, Q4", "the IHT sequence generated by the Alg. 2", "Alg. 1; Alg. 2 is gradient descent."),
+    Slip(
+        "I and III-G",
+        "a step length in (0, 1/L_s], and gamma <= 1/L_2s",
+        "Two intervals for one result; Corollary 3 asks for 1/L_2s, (0, 1/L_2s].",
+    ),
+    Slip(
+        "III-A and III-F",
+        "L_2s",
+        "Two constants of one name: the modulus of (4), which the theory needs, and the Lipschitz constant of (6), "
+        "which the Monte Carlo samples.",
+    ),
+    Slip(
+        "IV-A",
+        "10,000 steps, and 0.05 as the stopping criterion",
+        "Both can't be: runs that stop at 0.05 don't run on. Here all steps are run unless --stop-loss is given.",
+    ),
+    Slip(
+        "IV-B, (8)",
+        "the inequality which is the definition of a HT-stable point",
+        "(8) is half of it: the gradient on the support must vanish too.",
+    ),
+    Slip("IV, Fig. 7", "w_44 among the initial parameters", "A network of 4 features and 3 classes has no w_44."),
+    Slip("I", "ChatGPT-3", "GPT-3, of 175 billion parameters."),
+)

@@ -1,0 +1,221 @@
+import dataclasses
+import re
+import shutil
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from test_cli import call
+
+from ihtjax import load, sweep
+from ihtjax.draw_data import different_networks, growth, network_sizes
+from ihtjax.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures
+from ihtjax.single import run_trial
+from ihtjax.store import RunDirectory
+from ihtjax.symmetry import canonical_support
+
+QUANTITIES = dict(zip(AGAINST_S, ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")))
+NO_CERTIFICATES = {"gap", "steps"}
+
+
+@pytest.fixture(scope="module")
+def pictures(small_run):
+    """What can be drawn from the small run, by name."""
+    return {picture.name: picture for picture in drawn(small_run) if isinstance(picture, Drawn)}
+
+
+def artists(figure):
+    """A picture's lines and boxes by what they say they are."""
+    every = [*figure.axes[0].lines, *figure.axes[0].patches]
+    return {artist.get_gid(): artist for artist in every if artist.get_gid()}
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
+
+
+# Figs. 9 to 13.
+
+
+@pytest.mark.parametrize("name, column", QUANTITIES.items())
+def test_boxes_agree_with_pandas(small_run, pictures, name, column):
+    trials = pd.read_parquet(small_run / "trials", columns=["method", "s", column])
+    trials[column] = trials[column].astype(float) * (100 if "accuracy" in column else 1)
+    ax, found = pictures[name].figure.axes[0], artists(pictures[name].figure)
+    labels = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert labels == ["3", "7", "dense"]
+    for label, place in zip(labels, ax.get_xticks()):
+        rows = trials[trials.method == "gd"] if label == "dense" else trials[trials.s == int(label)]
+        expected = rows[column].quantile([0.05, 0.25, 0.5, 0.75, 0.95]).to_numpy()
+        median, mean, box = (found[f"{kind}-{label}"] for kind in ("medians", "means", "boxes"))
+        np.testing.assert_allclose(median.get_ydata(), expected[2], rtol=1e-9)
+        np.testing.assert_allclose(median.get_xdata().mean(), place)
+        np.testing.assert_allclose(mean.get_ydata(), rows[column].mean(), rtol=1e-9)
+        corners = box.get_path().vertices[:, 1]
+        np.testing.assert_allclose([corners.min(), corners.max()], expected[[1, 3]], rtol=1e-9)
+        ends = sorted(line.get_ydata()[1] for line in ax.lines if line.get_gid() == f"whiskers-{label}")
+        np.testing.assert_allclose(ends, expected[[0, 4]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", AGAINST_S)
+def test_caption_and_axes_say_what_is_drawn(pictures, name):
+    ax = pictures[name].figure.axes[0]
+    assert "20 trials each" in pictures[name].caption and "dense baseline beside them" in pictures[name].caption
+    assert "sparsity level s" in ax.get_xlabel()
+    assert re.search(r"\((1/nats|nats|%)\)$", ax.get_ylabel())
+
+
+def test_they_need_nothing_but_the_parquet_files(small_run, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("more than Parquet was asked for")
+
+    for name in ("run_trial", "load_table"):
+        monkeypatch.setattr(f"ihtjax.draw_common.{name}", refuse)
+    assert [picture.name for picture in drawn(small_run, AGAINST_S)] == list(AGAINST_S)
+
+
+# The trial that no sweep holds.
+
+
+def test_the_papers_trial_is_drawn_parameter_by_parameter(small, pictures):
+    ran = run_trial(small, 7, data_seed=42, init_seed=21, support_seed=84)
+    names = [*(f"w{k}{j}" for k in (1, 2, 3) for j in (1, 2, 3, 4)), "b1", "b2", "b3"]
+    for name, theta in (("fig08", ran.result.theta0), ("fig14", ran.result.theta)):
+        ax = pictures[name].figure.axes[0]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == names
+        heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in ax.patches}
+        np.testing.assert_allclose([heights.get(i, 0) for i in range(15)], theta, rtol=1e-3, atol=1e-4)
+        assert len(heights) == 7 and {"nonzero (7)", "zero (8)"} <= set(texts(pictures[name].figure))
+    caption = pictures["fig08"].caption
+    assert "seeds 21, 42 and 84" in caption and "draws behind a seed are ours" in caption
+
+
+def test_the_gradient_stands_beside_the_support_and_the_threshold(small, pictures):
+    r = run_trial(small, 7, data_seed=42, init_seed=21, support_seed=84).result
+    lower = pictures["fig15"].figure.axes[1]
+    lines = {line.get_marker() + line.get_linestyle(): line for line in lower.lines}
+    assert lines["oNone"].get_xdata().tolist() == np.flatnonzero(r.theta).tolist()
+    off = np.flatnonzero(r.theta == 0)
+    np.testing.assert_allclose(lines["sNone"].get_ydata(), np.abs(r.gradient[off]), rtol=1e-2, atol=1e-5)
+    assert lines["None--"].get_ydata()[0] == pytest.approx(r.certificate.min_on_support / r.step_size, rel=1e-3)
+
+
+# Supports and sizes.
+
+
+def test_initial_and_final_supports_are_counted(small_run, pictures):
+    trials = pd.read_parquet(small_run / "trials", filters=[("s", "==", 7)])
+    start, end = (np.stack(trials[column]) != 0 for column in ("theta0", "theta"))
+    left, right = pictures["fig07"].figure.axes[:2]
+    expected = np.bincount((start & end).sum(1), minlength=8) / 20 * 100
+    np.testing.assert_allclose([bar.get_height() for bar in left.patches], expected)
+    led = right.images[0].get_array()
+    assert led[2, 9] == pytest.approx(100 * end[start[:, 2], 9].mean())
+    finals = len({tuple(row) for row in end})
+    assert f"lead to {finals} final ones, of 6,435 possible" in pictures["fig07"].caption
+
+
+@pytest.mark.parametrize("classes, blocks", [(2, 4), (3, 3), (4, 2)])
+def test_different_networks_are_counted_as_symmetry_says(classes, blocks):
+    n = classes * blocks
+    masks = (np.arange(2**n)[:, None] >> np.arange(n)) % 2 == 1
+    canonical = canonical_support(masks, classes)
+    counts = [len(np.unique(canonical[masks.sum(1) == s], axis=0)) for s in range(n + 1)]
+    assert counts == different_networks(n, classes)
+
+
+def test_table_1_is_that_of_the_paper(pictures):
+    cells = pictures["table1"].figure.axes[0].tables[0].get_celld()
+    papers = "15 105 455 1,365 3,003 5,005 6,435 6,435 5,005 3,003 1,365 455 105 15".split()
+    assert [cells[1, column].get_text().get_text() for column in range(1, 15)] == papers
+
+
+def test_growth_between_first_and_last_network_is_the_papers(pictures):
+    sizes = network_sizes()
+    assert sizes.year.is_monotonic_increasing and sizes.source.str.len().min() > 20
+    ends, fitted = growth(sizes)
+    assert round(100 * ends) == 97 and 0.5 < fitted < ends
+    assert "1.32e+17 parameters by 2040" in pictures["fig01"].caption
+
+
+# What a run is not enough for.
+
+
+def test_what_the_small_run_lacks_is_named(small_run, pictures):
+    assert set(pictures) == set(DRAWINGS) - NO_CERTIFICATES
+    lacking = [picture for picture in drawn(small_run, NO_CERTIFICATES) if isinstance(picture, Undrawable)]
+    assert {name for name, _ in lacking} == NO_CERTIFICATES
+    assert all("ihtjax oracle" in why for _, why in lacking)
+
+
+def test_one_level_without_dense_is_drawn_with_a_word_on_what_is_missing(small, tmp_path):
+    run = sweep(dataclasses.replace(small, levels=(5,), dense=False), tmp_path / "run")
+    found = list(drawn(run, [*AGAINST_S, "fig07", "table1"]))
+    whys = [picture.why for picture in found if isinstance(picture, Undrawable)]
+    assert len(whys) == 2 and "without the dense baseline" in whys[0] and "one sparsity level" in whys[1]
+    drawings = [picture for picture in found if isinstance(picture, Drawn)]
+    assert [picture.name for picture in drawings] == ["fig07", *AGAINST_S, "table1"]
+    assert "20 trials in all" in drawings[1].caption and "no dense baseline" in drawings[1].caption
+    assert "at s = 5" in drawings[0].caption
+
+
+def test_what_is_too_crowded_is_refused_in_words(small_run, monkeypatch):
+    for limit in ("draw_network.MOST_PARAMETERS", "draw_network.MOST_NODES", "draw_data.MOST_PARAMETERS"):
+        monkeypatch.setattr(f"ihtjax.{limit}", 3)
+    monkeypatch.setattr("ihtjax.draw_levels.MOST_SUPPORTS", 3)
+    found = list(drawn(small_run, ["fig02", "fig07", "fig08", "fig14", "fig15", "restarts"]))
+    assert len(found) == 6 and all(isinstance(picture, Undrawable) and "at most 3" in picture.why for picture in found)
+
+
+# Files.
+
+
+@pytest.mark.parametrize("format, begins", [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_files_have_title_caption_and_nothing_cut(small_run, tmp_path, format, begins):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    (path,) = figures(run, format, ["fig09"])
+    assert path == run / "figures" / f"fig09.{format}" and path.read_bytes().startswith(begins)
+    if format == "svg":
+        text = path.read_text()
+        assert "Fig. 9: step size" in text and "20 trials each" in text
+    assert len(load(run)) == 60 and RunDirectory(run).damage() == ([], [])
+
+
+@pytest.mark.parametrize("name", sorted(set(DRAWINGS) - NO_CERTIFICATES))
+def test_no_label_is_cut_or_lies_on_a_panel_of_another(pictures, name):
+    figure = pictures[name].figure
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert -0.01 <= box.x0 and box.x1 <= width + 0.01 and -0.01 <= box.y0 and box.y1 <= height + 0.01
+    assert figure.axes and all(ax.has_data() or ax.tables for ax in figure.axes)
+    for legend in figure.legends:
+        assert not any(legend.get_window_extent().overlaps(ax.get_window_extent()) for ax in figure.axes)
+
+
+def test_command_line_draws_and_names_what_it_cannot(small_run, tmp_path, capsys):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    code, out, _ = call(capsys, "figures", run, "--only", "fig12,gap", "--format", "svg")
+    assert code == 0 and out.splitlines() == [
+        f"{run}/figures/fig12.svg  Fig. 12: training accuracy",
+        f"gap: the run has no certificates; compute them with: ihtjax oracle {run}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--only", "fig03"], "only: got 'fig03', expected names among fig01, fig02"),
+        (["--format", "gif"], "format: got 'gif', expected one of png, pdf, svg"),
+    ],
+)
+def test_wrong_options_get_one_line(small_run, capsys, options, says):
+    code, out, err = call(capsys, "figures", small_run, *options)
+    assert code == 2 and out == "" and err.count("\n") == 1 and says in err
+    assert not (small_run / "figures").exists()
+
+
+def test_what_is_no_run_gets_one_line(tmp_path, capsys):
+    code, _, err = call(capsys, "figures", tmp_path)
+    assert code == 2 and "not a run directory" in err and err.count("\n") == 1
