@@ -63,7 +63,7 @@ def call(capsys, *argv):
         ("atlas --s 16 --data-seed 1 --step-size 0.5", "s: got 16, expected a whole number from 1 to 15"),
         ("restarts --data-seed 1 --levels 16", "levels: got 16, expected at most 15"),
         ("restarts --data-seed 1 --starts 0", "starts: got 0"),
-        ("sweep new --step-size fast", "'fast' is not a valid float"),
+        ("sweep new --step-size fast", "got 'fast', expected a positive number or 'certified'"),
         ("verify new", "no such run directory"),
         (
             "trial --s 16 --data-seed 1 --init-seed 1 --support-seed 1",

@@ -219,12 +219,13 @@ def test_under_a_certified_step_the_loss_never_rises(certified):
 
 def test_the_audit_sees_every_step(certified):
     frame = load(certified)
-    np.testing.assert_array_equal(frame.largest_step_rise, frame.max_loss_increase)
+    # The loss of a step and that of a curve point come from two compiled loops, which may round the last bit apart.
+    np.testing.assert_allclose(frame.largest_step_rise, frame.max_loss_increase, atol=5e-7)
     np.testing.assert_array_equal(frame.fixed_support_steps, 300 - frame.last_support_change)
     config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=50.0, audit=True, curve_points=61, dense=False)
     rough = load(sweep(config, certified.parent / "rough"))
     rises = load(certified.parent / "rough", "curves").groupby("trial").train_loss.apply(lambda f: np.diff(f))
-    np.testing.assert_array_equal(rough.largest_step_rise, [max(rise.max(), 0) for rise in rises])
+    np.testing.assert_allclose(rough.largest_step_rise, [max(rise.max(), 0) for rise in rises], rtol=5e-7)
     assert (rough.largest_step_rise > 0.01).any() and rough.n_rises.tolist() == [(rise > 1e-4).sum() for rise in rises]
 
 
