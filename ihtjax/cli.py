@@ -170,7 +170,7 @@ def figures(run_dir, format, only):
     Example:
       ihtjax figures results/paper --only fig09,fig10
     """
-    from ihtjax import drawings
+    from ihtjax.paper import drawings
 
     drawings.check_format(format)
     names = None if only is None else [name.strip() for name in only.split(",")]
@@ -229,7 +229,8 @@ def oracle(run_dir, **options):
     Example:
       ihtjax oracle results/paper
     """
-    from ihtjax import optimality, progress, summaries
+    from ihtjax import progress, summaries
+    from ihtjax.exact import optimality
 
     optimality.certify_run(run_dir, show=progress.for_stream(), **options)
     click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
@@ -253,8 +254,8 @@ def atlas(s, data_seed, starts, plot, csv, **options):
       ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
     """
     config = SweepConfig(**(options | {"curve_points": 0}))
-    from ihtjax import atlas as atlases
     from ihtjax import store
+    from ihtjax.exact import atlas as atlases
 
     if plot is not None:
         from ihtjax import plots
@@ -286,7 +287,7 @@ def restarts(data_seed, starts, epsilon, plot, **options):
       ihtjax restarts --data-seed 42 --levels 3,5,7 --plot restarts.png
     """
     config = SweepConfig(**(options | {"curve_points": 0}))
-    from ihtjax import starts as many
+    from ihtjax.exact import starts as many
 
     if plot is not None:
         from ihtjax import plots
@@ -311,7 +312,8 @@ def report(run_dir, as_json):
     Example:
       ihtjax report results/paper
     """
-    from ihtjax import judgement, page, progress
+    from ihtjax import progress
+    from ihtjax.paper import judgement, page
 
     if as_json:
         click.echo(page.verdicts_json(judgement.claims(run_dir)))

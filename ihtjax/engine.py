@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.certified import certified_steps
 from ihtjax.config import CERTIFIED, SweepConfig, whole_number
 from ihtjax.data import Table
 from ihtjax.errors import InputError
+from ihtjax.exact.certified import certified_steps
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.trial import Point, Result, compile_batch, out_of_memory_named
 

@@ -187,13 +187,12 @@ def observe(problem, state: State, trial: Trial) -> Point:
     )
 
 
-def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
-    """What there is to say of a trial after its last step."""
+def end(problem, config: SweepConfig, state: State, trial: Trial, last: Point) -> Result:
+    """What there is to say of a trial after its last step, where its curve has its last point."""
     theta = state.theta
     gradient = problem.gradient(theta, trial.train)
-    train_loss = problem.loss(theta, trial.train)
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
-    finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(train_loss)
+    finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
     certificate = certify(theta, gradient, trial.step_size, trial.s, config.ht_tol)
     # Where the loss overflows and its gradient does not, the trial diverged all the same.
     certificate = certificate._replace(
@@ -202,8 +201,8 @@ def end(problem, config: SweepConfig, state: State, trial: Trial) -> Result:
     return Result(
         trial.lipschitz_estimate,
         trial.step_size,
-        train_loss,
-        problem.loss(theta, trial.test),
+        last.train_loss,
+        last.test_loss,
         problem.accuracy(theta, trial.train),
         problem.accuracy(theta, trial.test),
         jnp.where(stopped, state.steps_to_stop_loss, config.steps),
@@ -249,7 +248,8 @@ def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, *cer
         return (k, state), lanes(functools.partial(observe, problem))(state, trial)
 
     (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), points)
-    return lanes(functools.partial(end, problem, config))(state, trial), curve
+    last = jax.tree.map(lambda a: a[-1], curve)
+    return lanes(functools.partial(end, problem, config))(state, trial, last), curve
 
 
 def curve_steps(steps: int, points: int) -> np.ndarray:

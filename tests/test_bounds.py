@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import reference
 
-from ihtjax import InputError, bounds, softmax_bounds, squared_error_bounds
+from ihtjax import InputError, softmax_bounds, squared_error_bounds
 from ihtjax.data import load_table
+from ihtjax.exact import bounds
 
 IRIS = load_table("iris")
 ROWS = np.random.default_rng(7).permutation(150)[:120]

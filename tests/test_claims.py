@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from ihtjax import InputError, SweepConfig, cli, load, sweep
-from ihtjax.claimed_numbers import growth
-from ihtjax.claimed_objective import unbounded_supports
-from ihtjax.evidence import Evidence
-from ihtjax.judgement import Claim, answers, claims, judge
-from ihtjax.verdicts import (
+from ihtjax.paper.claimed_numbers import growth
+from ihtjax.paper.claimed_objective import unbounded_supports
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.judgement import Claim, answers, claims, judge
+from ihtjax.paper.verdicts import (
     FAILS,
     HOLDS,
     LIMITED,

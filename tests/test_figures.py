@@ -9,11 +9,11 @@ import pytest
 from test_cli import call
 
 from ihtjax import load, sweep
-from ihtjax.draw_data import different_networks, growth, network_sizes
-from ihtjax.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures
+from ihtjax.exact.symmetry import canonical_support
+from ihtjax.paper.draw_data import different_networks, growth, network_sizes
+from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures
 from ihtjax.single import run_trial
 from ihtjax.store import RunDirectory
-from ihtjax.symmetry import canonical_support
 
 QUANTITIES = dict(zip(AGAINST_S, ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")))
 NO_CERTIFICATES = {"gap", "steps"}
@@ -71,7 +71,7 @@ def test_they_need_nothing_but_the_parquet_files(small_run, monkeypatch):
         raise AssertionError("more than Parquet was asked for")
 
     for name in ("run_trial", "load_table"):
-        monkeypatch.setattr(f"ihtjax.draw_common.{name}", refuse)
+        monkeypatch.setattr(f"ihtjax.paper.draw_common.{name}", refuse)
     assert [picture.name for picture in drawn(small_run, AGAINST_S)] == list(AGAINST_S)
 
 
@@ -162,8 +162,8 @@ def test_one_level_without_dense_is_drawn_with_a_word_on_what_is_missing(small, 
 
 def test_what_is_too_crowded_is_refused_in_words(small_run, monkeypatch):
     for limit in ("draw_network.MOST_PARAMETERS", "draw_network.MOST_NODES", "draw_data.MOST_PARAMETERS"):
-        monkeypatch.setattr(f"ihtjax.{limit}", 3)
-    monkeypatch.setattr("ihtjax.draw_levels.MOST_SUPPORTS", 3)
+        monkeypatch.setattr(f"ihtjax.paper.{limit}", 3)
+    monkeypatch.setattr("ihtjax.paper.draw_levels.MOST_SUPPORTS", 3)
     found = list(drawn(small_run, ["fig02", "fig07", "fig08", "fig14", "fig15", "restarts"]))
     assert len(found) == 6 and all(isinstance(picture, Undrawable) and "at most 3" in picture.why for picture in found)
 

@@ -106,7 +106,7 @@ def test_what_is_torn_is_named_and_computed_again(run, tmp_path, capsys):
 
 
 def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
-    from ihtjax import optimality
+    from ihtjax.exact import optimality
 
     monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
     copy = shutil.copytree(small_run, tmp_path / "run")
@@ -188,7 +188,7 @@ def test_another_model_is_refused(small_run, monkeypatch, capsys):
         def __init__(self, *args):
             self.n = 15
 
-    monkeypatch.setattr("ihtjax.optimality.make_problem", Perceptron)
+    monkeypatch.setattr("ihtjax.exact.optimality.make_problem", Perceptron)
     code, _, err = call(capsys, "oracle", small_run)
     assert code == 2 and err == (
         "ihtjax: error: Perceptron: no oracle for this model, expected a run of softmax regression\n"

@@ -7,8 +7,8 @@ from scipy import optimize
 
 from ihtjax import InputError, best_subset, best_subsets, canonical_support, existence
 from ihtjax.data import load_table
-from ihtjax.newton import SoftmaxRows, restricted_optima
-from ihtjax.oracle import Search
+from ihtjax.exact.newton import SoftmaxRows, restricted_optima
+from ihtjax.exact.oracle import Search
 
 IRIS = load_table("iris")
 

@@ -7,10 +7,11 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from ihtjax import cli, page
-from ihtjax.evidence import Evidence
-from ihtjax.judgement import SLIPS, Claim, claims
-from ihtjax.verdicts import HOLDS, VERDICTS
+from ihtjax import cli
+from ihtjax.paper import page
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.judgement import SLIPS, Claim, claims
+from ihtjax.paper.verdicts import HOLDS, VERDICTS
 
 VOID = {"meta", "link", "img", "br"}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="
@@ -46,7 +47,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def written(small_run, monkeypatch_module):
     """The page of a small run, drawn with two of its figures."""
-    from ihtjax import drawings
+    from ihtjax.paper import drawings
 
     every = drawings.drawn
     monkeypatch_module.setattr(drawings, "drawn", lambda run_dir: every(run_dir, ["fig09", "table1", "gap"]))

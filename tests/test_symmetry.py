@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from ihtjax import canonical_parameters, canonical_support
-from ihtjax.symmetry import (
+from ihtjax.exact.symmetry import (
     as_blocks,
     canonical_supports,
     count_classes,

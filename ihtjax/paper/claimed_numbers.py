@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from ihtjax.bounds import squared_error_bounds
-from ihtjax.evidence import Evidence
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, Questions
+from ihtjax.exact.bounds import squared_error_bounds
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, Questions
 
 QUESTIONS = Questions()
 # LeNet-5 (doi:10.1109/5.726791) and GPT-3 (arXiv:2005.14165), the ends of Fig. 1; the paper calls the latter ChatGPT-3.

@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 
-from ihtjax.bounds import boehning, sparse_eigenvalue
-from ihtjax.evidence import Evidence
-from ihtjax.newton import SoftmaxRows, restricted_optima
-from ihtjax.optimality import Split
-from ihtjax.separation import ATTAINED, existence
-from ihtjax.symmetry import as_blocks, canonical_support, canonical_supports, from_blocks
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Questions
+from ihtjax.exact.bounds import boehning, sparse_eigenvalue
+from ihtjax.exact.newton import SoftmaxRows, restricted_optima
+from ihtjax.exact.optimality import Split
+from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.symmetry import as_blocks, canonical_support, canonical_supports, from_blocks
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Questions
 
 QUESTIONS = Questions()
 NO_ROWS = "The run's data can't be read any more."

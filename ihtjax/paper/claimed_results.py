@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ihtjax.evidence import Evidence
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, Question, Questions, bootstrap, rises, within
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, Question, Questions, bootstrap, rises, within
 
 QUESTIONS = Questions()
 STOP = 0.05  # the paper's stopping criterion, nats

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
+from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
 from ihtjax.plots import BLUE, GREY, ORANGE
 
 MOST_PARAMETERS = 60  # more bars can't be told apart

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ihtjax.bounds import CERTIFIED, REFUTED
-from ihtjax.evidence import Evidence
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Interval, Questions, nearly_all, share
+from ihtjax.exact.bounds import CERTIFIED, REFUTED
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Interval, Questions, nearly_all, share
 
 QUESTIONS = Questions()
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.bounds import certified_step_size
+from ihtjax.exact.bounds import certified_step_size
 
 
 def certified_steps(problem, data_seeds: np.ndarray, s: int) -> np.ndarray:

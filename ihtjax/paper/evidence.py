@@ -8,7 +8,7 @@ import pandas as pd
 
 from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError
-from ihtjax.optimality import Split, training_rows
+from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.single import SingleTrial, run_trial
 from ihtjax.store import RunDirectory, load, read
 from ihtjax.sweeps import stored_config, unfinished

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ihtjax.symmetry import as_blocks, from_blocks
+from ihtjax.exact.symmetry import as_blocks, from_blocks
 
 # Supports that are solved together: a batch's temporaries stay in cache.
 LANES = 256

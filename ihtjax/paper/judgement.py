@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ihtjax import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
 from ihtjax.errors import InputError
-from ihtjax.evidence import Evidence
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
+from ihtjax.paper import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
 
 
 def claims(run_dir: str | os.PathLike, only: Iterable[str] | None = None) -> list[Claim]:

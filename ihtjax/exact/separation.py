@@ -4,7 +4,7 @@ import numpy as np
 from scipy import optimize
 
 from ihtjax.errors import InputError
-from ihtjax.symmetry import as_blocks
+from ihtjax.exact.symmetry import as_blocks
 
 ATTAINED, QUASI_SEPARATED, SEPARATED = "attained", "quasi-separated", "separated"
 # Beyond the solver's feasibility tolerance of 1e-7, for standardised features.

@@ -9,12 +9,12 @@ import pandas as pd
 
 from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError
-from ihtjax.newton import SoftmaxRows
-from ihtjax.optimality import Split, training_rows
-from ihtjax.oracle import TIE, Search
+from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.optimality import Split, training_rows
+from ihtjax.exact.oracle import TIE, Search
+from ihtjax.exact.starts import Starts, check_seed, run_starts
+from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
 from ihtjax.softmax import parameter_names
-from ihtjax.starts import Starts, check_seed, run_starts
-from ihtjax.symmetry import as_blocks, canonical_support, from_blocks, same_network
 
 MAX_SUPPORTS = 200_000
 # A start counts as arrived where its loss is within this of its support's infimum (nats).

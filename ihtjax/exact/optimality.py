@@ -12,17 +12,17 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax import draws, progress
-from ihtjax.bounds import Bounds, softmax_bounds, step_status
 from ihtjax.config import SweepConfig, whole_number
 from ihtjax.data import load_table
 from ihtjax.engine import make_problem
 from ihtjax.errors import InputError
-from ihtjax.newton import SoftmaxRows
-from ihtjax.oracle import TIE, BestSubset, Search, check_levels
+from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
+from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels
+from ihtjax.exact.symmetry import canonical_support
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.store import RunDirectory, Unit, load
 from ihtjax.sweeps import gaps, stored_config, unfinished
-from ihtjax.symmetry import canonical_support
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50

@@ -8,9 +8,9 @@ import numpy as np
 
 from ihtjax.config import whole_number
 from ihtjax.errors import InputError
-from ihtjax.newton import LANES, SoftmaxRows, restricted_optima
-from ihtjax.separation import ATTAINED, existence
-from ihtjax.symmetry import (
+from ihtjax.exact.newton import LANES, SoftmaxRows, restricted_optima
+from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.symmetry import (
     canonical_support,
     canonical_supports,
     count_classes,

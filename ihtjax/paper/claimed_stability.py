@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ihtjax.evidence import Evidence
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, Questions, nearly_all, share
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, Questions, nearly_all, share
 
 QUESTIONS = Questions()
 

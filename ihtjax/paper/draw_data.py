@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from ihtjax.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
+from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
 from ihtjax.plots import BLUE, GREY, ORANGE
 from ihtjax.single import trial_inputs
 

@@ -9,7 +9,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ihtjax.config import CERTIFIED
-from ihtjax.draw_common import (
+from ihtjax.exact.starts import restart_budget
+from ihtjax.paper.draw_common import (
     LANES,
     SEEDS,
     CannotDraw,
@@ -23,9 +24,8 @@ from ihtjax.draw_common import (
     tidy,
     trials_text,
 )
-from ihtjax.draw_data import different_networks
+from ihtjax.paper.draw_data import different_networks
 from ihtjax.plots import BLUE, GREY, ORANGE, draw_budget
-from ihtjax.starts import restart_budget
 
 PAPERS_STOP = 0.05
 NO_GAP = 1e-9  # nats; the oracle's accuracy

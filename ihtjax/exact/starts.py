@@ -12,9 +12,9 @@ from ihtjax.config import SEED, SweepConfig, whole_number
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, make_engine, program, run_block
 from ihtjax.errors import InputError
-from ihtjax.newton import SoftmaxRows
-from ihtjax.optimality import Split, training_rows
-from ihtjax.oracle import Search, check_levels
+from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.optimality import Split, training_rows
+from ihtjax.exact.oracle import Search, check_levels
 
 
 class Starts(NamedTuple):

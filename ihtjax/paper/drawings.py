@@ -9,9 +9,9 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from ihtjax import draw_data, draw_levels, draw_network
-from ihtjax.draw_common import CannotDraw, Run, freeze
 from ihtjax.errors import InputError
+from ihtjax.paper import draw_data, draw_levels, draw_network
+from ihtjax.paper.draw_common import CannotDraw, Run, freeze
 from ihtjax.plots import save
 
 FORMATS = ("png", "pdf", "svg")

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from ihtjax import progress
 from ihtjax.config import SweepConfig
-from ihtjax.evidence import Evidence
-from ihtjax.judgement import SLIPS, answers, judge, tally
+from ihtjax.paper.evidence import Evidence
+from ihtjax.paper.judgement import SLIPS, answers, judge, tally
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim, as_json
 from ihtjax.store import RunDirectory, write_atomically
-from ihtjax.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim, as_json
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
 MARKS = {HOLDS: ("✓", "holds"), LIMITED: ("◐", "limited"), FAILS: ("✗", "fails"), UNDECIDED: ("?", "undecided")}
@@ -56,7 +56,7 @@ def report(run_dir: str | os.PathLike, show: progress.Silent | None = None) -> P
 
 def pictures(run_dir: Path, show: progress.Silent) -> list[Picture]:
     """Every figure of the run, inlined."""
-    from ihtjax.drawings import Undrawable, drawn
+    from ihtjax.paper.drawings import Undrawable, drawn
 
     found = []
     for one in drawn(run_dir):

@@ -1,0 +1,1 @@
+"""How far a sparse solution is from the best possible one: bounds, restricted optima, the oracle, the atlas."""

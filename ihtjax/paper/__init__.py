@@ -1,0 +1,1 @@
+"""The paper, reproduced and judged: its figures, its claims, and the page that holds both."""
