@@ -31,7 +31,7 @@ _HOMES = {
     "iht": "algorithms",
     "iht_step": "algorithms",
     "keep_largest": "algorithms",
-    "load": "store",
+    "load": "reading",
     "report": "paper.page",
     "restart_budget": "exact.starts",
     "softmax_bounds": "exact.bounds",

@@ -11,6 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from ihtjax.certificate import Certificate, certify
+from ihtjax.draws import root_key
 from ihtjax.errors import InputError
 from ihtjax.lipschitz import estimate_lipschitz
 from ihtjax.threshold import hard_threshold
@@ -109,7 +110,7 @@ def solve(
       step_size: gamma; if None, 1 / L-hat_2s from `estimate_lipschitz` with standard normal draws.
       steps: how many steps to run.
       n_monte: Monte Carlo draws for L-hat_2s.
-      key: for those draws; ``jax.random.key(0)`` if None.
+      key: for those draws; that of seed 0 if None.
       ht_tol: largest absolute gradient entry that counts as vanishing.
 
     Raises:
@@ -130,10 +131,18 @@ def solve(
         raise InputError(f"steps and n_monte: got {steps} and {n_monte}, expected at least 1")
     if step_size is not None and not 0 < step_size < float("inf"):
         raise InputError(f"step_size: got {step_size}, expected a positive number, or None to estimate one")
-    key = jax.random.key(0) if key is None else key
-    theta, loss, gamma, certificate = _solve(
-        flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
-    )
+    with jax.threefry_partitionable(True):
+        theta, loss, gamma, certificate = _solve(
+            flat,
+            s,
+            step_size,
+            root_key(0) if key is None else key,
+            ht_tol,
+            f=f,
+            unravel=unravel,
+            steps=steps,
+            n_monte=n_monte,
+        )
     return Solution(unravel(theta), loss, gamma, certificate)
 
 

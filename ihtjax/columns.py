@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax.config import SweepConfig
-from ihtjax.store import Unit
+from ihtjax.records import Unit
 from ihtjax.trial import NEVER, Point, Result
 
 

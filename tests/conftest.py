@@ -4,8 +4,18 @@ import pytest
 from sklearn import datasets
 
 from ihtjax import SweepConfig, sweep
+from ihtjax.store import RunDirectory
 
 matplotlib.use("Agg")
+
+
+def forget(run_dir, unit):
+    """Make a finished unit one that was never computed."""
+    run = RunDirectory(run_dir)
+    units = run.units()
+    for table in units.pop(unit)["files"]:
+        (run.path / unit.path(table)).unlink()
+    run.write_units(units)
 
 
 @pytest.fixture(scope="session")
