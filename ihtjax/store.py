@@ -183,9 +183,11 @@ class RunDirectory:
           Damaged: they are neither what the entry says, nor a later file of this unit.
         """
         data, expected = self._bytes(unit, table), entry["files"][table]
-        if hashlib.sha256(data).hexdigest() == expected["sha256"]:
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == expected["sha256"]:
             return data
-        if table == unit.main_table and self._entry_in_file(unit, self.config()) is not None:
+        later = self._entry_in_file(unit, self.config())
+        if later is not None and digest == later["files"][table]["sha256"]:
             return data  # its writer was killed before it could list it
         if len(data) != expected["bytes"]:
             raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ihtjax import InputError, SweepConfig, load, summary, sweep
+from ihtjax import InputError, SweepConfig, load, progress, summary, sweep
+from ihtjax.engine import estimated_seconds, workers
 from ihtjax.files import write_atomically
 from ihtjax.records import Unit
 from ihtjax.store import RunDirectory
@@ -282,6 +283,19 @@ def test_a_unit_that_was_written_and_not_listed_is_finished(small, small_run, tm
     assert files(run) == before and not RunDirectory(run).survey().problems
 
 
+def test_a_unit_that_was_written_again_and_not_listed_is_read(small, small_run, tmp_path):
+    """Damaged, computed again by a sweep with more trials, and killed between its files and the manifest."""
+    run = copy(small_run, tmp_path)
+    unit = Unit("iht", 3, 0, 20)
+    older = (run / "manifest.json").read_bytes()
+    (run / unit.path("curves")).write_bytes(b"damaged")
+    sweep(dataclasses.replace(small, trials=25), run)
+    assert files(run)[run / unit.path("trials")] != files(small_run)[small_run / unit.path("trials")]
+    (run / "manifest.json").write_bytes(older)
+    for table in ("trials", "curves"):
+        assert load(run, table, s=3, trial=range(20)).equals(load(small_run, table, s=3))
+
+
 def test_a_unit_that_a_kill_left_without_its_last_file_keeps_its_trials(small, tmp_path):
     """Extended differently afterwards, its rows would otherwise be there twice, under two names."""
     run = sweep(small, tmp_path / "run")
@@ -466,6 +480,42 @@ def test_a_million_trials_make_tens_of_files_and_the_papers_run_one_for_each_lev
     assert 10 < len(units) < 100 and sum(u.stop - u.start for u in units) == 1_000_000
     assert all(u.start % 256 == 0 for u in units)
     assert len(plan(SweepConfig().with_levels(15), 15, [], [], 256)) == 15
+
+
+class Notes(progress.Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_path, monkeypatch):
+    notes = Notes()
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ihtjax.sweeps.make_engine", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(SweepConfig(data=str(tables["wine"]), target="kind"), tmp_path / "run", show=notes)
+    header, work, compiling = notes.lines
+    assert header.endswith("178 rows, 13 features, 3 classes, so 42 parameters")
+    assert work.startswith("42,000 networks of 10,000 steps, at 41 sparsity levels: roughly ")
+    assert compiling == "compiling .."
+
+
+def test_a_default_that_takes_days_is_told_from_one_that_takes_a_minute():
+    """Measured on two cores: 20 s for the paper's sweep, some 50 microseconds a lane-step for digits."""
+    two_cores = workers() / 2
+    assert 5 < two_cores * estimated_seconds(150, 3, 4, 15_000 * 10_000) < 120
+    assert two_cores * estimated_seconds(1797, 10, 64, 650_000 * 10_000) > 24 * 3600
+
+
+def test_rough_times_are_said_in_words():
+    assert [progress.in_words(s) for s in (0.1, 90, 600, 7200, 360_000)] == ["1 s", "90 s", "10 min", "2 h", "100 h"]
 
 
 def test_load_filters_and_refuses(small_run, tmp_path):
