@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from ihtjax import SweepConfig, sweep
+from ihtjax import SweepConfig, progress, sweep
 from ihtjax.store import RunDirectory
 
 matplotlib.use("Agg")
@@ -16,6 +16,16 @@ def forget(run_dir, unit):
     for table in units.pop(unit)["files"]:
         (run.path / unit.path(table)).unlink()
     run.write_units(units)
+
+
+class Notes(progress.Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ihtjax import InputError, load, report, summary, sweep
+from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.files import read_file, write_atomically
 from ihtjax.records import Unit, unit_of, with_checksum
 from ihtjax.sealed import record_in, sealed_parquet
 from ihtjax.store import RunDirectory
+from tests.conftest import Notes
 
 
 @pytest.fixture
@@ -342,6 +343,44 @@ def test_results_of_another_configuration_are_not_taken_for_the_runs(small, run,
     sweep(larger, run)
     assert load(run).config_hash.nunique() == 1 and len(load(run)) == 80
     assert len(list((run / "trials").glob(".*.aside"))) == 1
+
+
+# Certificates.
+
+
+@pytest.fixture
+def certified(run):
+    return certify_run(run, levels=(3,), trials=2)
+
+
+def test_sweep_names_a_damaged_certificate_and_leaves_it_to_oracle(small, certified):
+    (path,) = (certified / "certificates").iterdir()
+    whole = load(certified, "certificates")
+    path.write_bytes(path.read_bytes()[:-1])
+    before, notes = tree(certified), Notes()
+    sweep(small, certified, show=notes)
+    (line,) = [line for line in notes.lines if "certificates/" in line]
+    assert "torn" in line and line.endswith("; left alone, ihtjax oracle computes it again")
+    assert tree(certified) == before
+    certify_run(certified, levels=(3,), trials=2)
+    pd.testing.assert_frame_equal(load(certified, "certificates"), whole)
+    assert not RunDirectory(certified).survey().problems
+
+
+def test_certificates_outlive_an_older_manifest(small, run):
+    older = (run / "manifest.json").read_bytes()
+    certify_run(run, levels=(3,), trials=2)
+    before = tree(run / "certificates")
+    (run / "manifest.json").write_bytes(older)
+    sweep(small, run)
+    assert tree(run / "certificates") == before and len(load(run, "certificates")) == 2
+
+
+def test_certificates_of_more_levels_replace_those_of_fewer_also_when_killed_before_the_manifest(certified):
+    older = (certified / "manifest.json").read_bytes()
+    certify_run(certified, trials=2)
+    (certified / "manifest.json").write_bytes(older)
+    assert set(load(certified, "certificates").s) == {3, 7, 15}
 
 
 # Runs of earlier versions.

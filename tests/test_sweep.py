@@ -22,7 +22,7 @@ from ihtjax.files import write_atomically
 from ihtjax.records import Unit
 from ihtjax.store import RunDirectory
 from ihtjax.sweeps import gaps, plan, unfinished
-from tests.conftest import forget
+from tests.conftest import Notes, forget
 
 KEY = ["method", "s", "trial"]
 TEXT = str(pd.Series(["text"]).dtype)  # "str", or "object" before pandas 3
@@ -480,16 +480,6 @@ def test_a_million_trials_make_tens_of_files_and_the_papers_run_one_for_each_lev
     assert 10 < len(units) < 100 and sum(u.stop - u.start for u in units) == 1_000_000
     assert all(u.start % 256 == 0 for u in units)
     assert len(plan(SweepConfig().with_levels(15), 15, [], [], 256)) == 15
-
-
-class Notes(progress.Silent):
-    """Keeps what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_path, monkeypatch):
