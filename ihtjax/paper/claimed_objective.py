@@ -26,8 +26,8 @@ MOST_PAIRS, MOST_CANDIDATES = 1000, 400
     "rss",
     "III-F, Q2",
     "The loss of the network is restricted strongly smooth.",
-    "Largest of (4)'s quotient over the upper bound of L_2s, on up to 1,000 random s-sparse pairs of the run's first split "
-    "at its levels, at most 14 of them; holds if at most 1.",
+    "Largest of (4)'s quotient over the upper bound of L_2s, on up to 1,000 random s-sparse pairs of the run's first "
+    "split at its levels, at most 14 of them; holds if at most 1.",
 )
 def restricted_smoothness(run: Evidence):
     splits = run.splits(1)

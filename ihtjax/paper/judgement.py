@@ -9,6 +9,7 @@ from ihtjax.errors import InputError
 from ihtjax.paper import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
+from ihtjax.store import RunDirectory
 
 EXPERIMENTS = (*claimed_results.QUESTIONS, *claimed_stability.QUESTIONS)
 ALL = (*claimed_numbers.QUESTIONS, *claimed_objective.QUESTIONS, *claimed_steps.QUESTIONS, *EXPERIMENTS)
@@ -40,6 +41,7 @@ def claims(
       {claim.id: claim.verdict for claim in claims("results/paper")}
     """
     show = show or progress.Silent()
+    RunDirectory(run_dir).require()
     show.say(f"reading {run_dir}")
     return judge(Evidence(run_dir), only, show)
 

@@ -63,7 +63,9 @@ def judged(
 ) -> tuple[Evidence, list[Claim], list[Beside]]:
     """A run's evidence, its claims, and those of other runs beside them."""
     every = []
-    for path in (run_dir, *others):  # a wrong path is told before the work
+    for path in (run_dir, *others):
+        RunDirectory(path).require()  # a wrong path is told before the work
+    for path in (run_dir, *others):
         show.say(f"reading {path}")
         every.append(Evidence(path))
     run, *rest = every
