@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -409,16 +408,9 @@ def test_certificates_without_the_column_bound_ht_stability_and_name_the_command
     run.certificates["existence"] = "separated"
     found = judge_one(run, "ht-stable-all")
     assert found.verdict == FAILS and found.value == 0 and "100% of those" in found.why
-    assert f"rm -r {certified}/certificates && ihtjax oracle {certified}" in found.why
+    assert f"make them anew with: ihtjax oracle {certified} --trials 12" in found.why
     run.certificates["existence"] = "attained"
     assert judge_one(run, "ht-stable-all").verdict == UNDECIDED
-
-
-def test_the_command_that_makes_certificates_anew_does(certified, tmp_path):
-    shutil.copytree(certified, tmp_path / "copy")
-    shutil.rmtree(tmp_path / "copy" / "certificates")
-    certify_run(tmp_path / "copy", trials=12, enumerate_supports=False)
-    assert len(load(tmp_path / "copy", "certificates")) == len(load(certified, "certificates"))
 
 
 def test_partial_certificates_say_of_how_many_triples(certified):

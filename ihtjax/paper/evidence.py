@@ -93,7 +93,9 @@ class Evidence:
 
     @property
     def with_older_certificates(self) -> str:
-        return f"make them anew with: rm -r {self.path}/certificates && ihtjax oracle {self.path}"
+        certified = self.certificates.trial.nunique()
+        some = f" --trials {certified}" if certified < self.trials.trial.nunique() else ""
+        return f"make them anew with: ihtjax oracle {self.path}{some}"
 
     @property
     def is_papers_data(self) -> bool:
