@@ -326,22 +326,33 @@ def restarts(data_seed, starts, epsilon, plot, **options):
 @cli.command(short_help="Write the paper's claims, judged by a run, as one HTML page.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print the verdicts as JSON, and write no page")
-def report(run_dir, as_json):
+@click.option(
+    "--with",
+    "others",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RUN_DIR2",
+    help="judge this run too, and show which verdicts change; may be given again",
+)
+def report(run_dir, as_json, others):
     """Judge each claim of the paper by a run, and write RUN_DIR/report.html: verdicts, figures, configuration.
 
     The page needs no network. Claims about optima and the validity of steps need certificates: ihtjax oracle.
 
     \b
     Example:
-      ihtjax report results/paper
+      ihtjax sweep results/stopped --stop-loss 0.05
+      ihtjax report results/paper --with results/stopped
     """
     from ihtjax import progress
-    from ihtjax.paper import judgement, page
+    from ihtjax.paper import page
 
+    show = progress.for_stream()
     if as_json:
-        click.echo(page.verdicts_json(judgement.claims(run_dir)))
+        _, found, compared = page.judged(run_dir, others, show)
+        click.echo(page.verdicts_json(found, compared))
         return
-    click.echo(f"{page.report(run_dir, show=progress.for_stream())}")
+    click.echo(f"{page.report(run_dir, show, others)}")
 
 
 @cli.command(short_help="Measure this device's throughput, as JSON.")

@@ -21,6 +21,7 @@ COLUMNS = (
 CERTIFICATES = (
     "trial s method step_status rss_lower rss_upper lipschitz_lower existence best_support optimization_gap loss"
 ).split()
+MINIMIZER = "minimizer_on_support"
 # Seeds of Figs. 8, 14 and 15: init 21, data 42, support 84.
 FIGURE_TRIAL = {"s": 7, "data_seed": 42, "init_seed": 21, "support_seed": 84}
 
@@ -51,18 +52,27 @@ class Evidence:
 
     @functools.cached_property
     def certificates(self) -> pd.DataFrame:
-        """The table of that name, with step size, estimate and ``is_minimiser`` beside it.
+        """The table of that name, with step size, estimate, ``ht_stable`` and ``is_minimiser`` beside it.
 
         With s nonzero entries and a convex loss, a minimiser over the own support is a local minimiser of (1), since
-        no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats.
+        no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats. Certificates from
+        before there was a ``minimizer_on_support`` have it null.
         """
-        found = load(self.path, "certificates", columns=CERTIFICATES)
+        try:
+            found = load(self.path, "certificates", columns=[*CERTIFICATES, MINIMIZER])
+        except InputError:
+            found = load(self.path, "certificates", columns=CERTIFICATES).assign(**{MINIMIZER: None})
         keys = ["method", "s", "trial"]
-        trials = self.trials[[*keys, "n_nonzero", "step_size", "lipschitz_estimate"]].astype({"method": str})
-        found = found.merge(trials, on=keys)
+        beside = ["n_nonzero", "step_size", "lipschitz_estimate", "ht_stable"]
+        found = found.merge(self.trials[[*keys, *beside]].astype({"method": str}), on=keys)
         full = found.n_nonzero == found.s
         found["is_minimiser"] = full & (found.existence == "attained") & (found.optimization_gap <= 1e-6)
         return found
+
+    def certified_text(self, N: int) -> str:
+        """How many triples have certificates, if not all."""
+        trials = self.trials.trial.nunique()
+        return f"; {N:,} of the run's {trials:,} triples have certificates" if N < trials else ""
 
     def missing(self, levels: list[int]) -> str:
         """Which of these levels the run lacks, in words; empty if none."""
@@ -81,6 +91,12 @@ class Evidence:
     @property
     def without_certificates(self) -> str:
         return f"This needs certificates; make them with: ihtjax oracle {self.path}"
+
+    @property
+    def with_older_certificates(self) -> str:
+        certified = self.certificates.trial.nunique()
+        some = f" --trials {certified}" if certified < self.trials.trial.nunique() else ""
+        return f"make them anew with: ihtjax oracle {self.path}{some}"
 
     @property
     def is_papers_data(self) -> bool:
@@ -114,9 +130,12 @@ class Evidence:
 
     def splits(self, count: int) -> list[Split]:
         """Training rows of the first triples; empty if the run's data can't be read any more."""
-        rows = self.trials.drop_duplicates("trial").sort_values("trial")
+        return self.split_of(self.trials.drop_duplicates("trial").sort_values("trial").data_seed.iloc[:count])
+
+    def split_of(self, data_seeds) -> list[Split]:
+        """Training rows of data seeds; empty if the run's data can't be read any more."""
         try:
-            return list(training_rows(self.config, rows.data_seed.iloc[:count]))
+            return list(training_rows(self.config, data_seeds))
         except InputError:
             return []
 

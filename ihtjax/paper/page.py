@@ -4,15 +4,17 @@ import base64
 import io
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ihtjax import progress
-from ihtjax.config import SweepConfig
 from ihtjax.files import write_atomically
+from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
-from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim, as_json
+from ihtjax.paper.stated import DIFFERS, against_paper
+from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
 from ihtjax.store import RunDirectory
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
@@ -31,14 +33,17 @@ class Picture(NamedTuple):
     why: str = ""
 
 
-def report(run_dir: str | os.PathLike, show: progress.Silent | None = None) -> Path:
-    """Write RUN_DIR/report.html: answers to Q1 to Q4, the claims table, the figures, configuration and environment.
+def report(
+    run_dir: str | os.PathLike, show: progress.Silent | None = None, others: Iterable[str | os.PathLike] = ()
+) -> Path:
+    """Write RUN_DIR/report.html: tally, answers to Q1 to Q4, claims, slips, figures, configuration.
 
     The page needs no network: style and figures are in it. All that is inserted is escaped.
 
     Args:
       run_dir: a run; what it lacks is named in the page.
       show: a progress display; none by default.
+      others: more runs, whose verdicts are shown beside where they differ.
 
     Returns:
       The path of the page.
@@ -47,18 +52,33 @@ def report(run_dir: str | os.PathLike, show: progress.Silent | None = None) -> P
       InputError: there is no such run, nothing of it is finished, or a file is damaged.
     """
     show = show or progress.Silent()
-    run = Evidence(run_dir)
-    found = judge(run)
-    page = render(run, found, pictures(run.path, show))
+    run, found, compared = judged(run_dir, others, show)
+    page = render(run, found, pictures(run.path, show), compared)
     path = run.path / "report.html"
     write_atomically(path, page.encode())
     return path
 
 
+def judged(
+    run_dir: str | os.PathLike, others: Iterable[str | os.PathLike], show: progress.Silent
+) -> tuple[Evidence, list[Claim], list[Beside]]:
+    """A run's evidence, its claims, and those of other runs beside them."""
+    every = []
+    for path in (run_dir, *others):
+        RunDirectory(path).require()  # a wrong path is told before the work
+    for path in (run_dir, *others):
+        show.say(f"reading {path}")
+        every.append(Evidence(path))
+    run, *rest = every
+    found = judge(run, show=show)
+    return run, found, [beside(run, found, other, show) for other in rest]
+
+
 def pictures(run_dir: Path, show: progress.Silent) -> list[Picture]:
     """Every figure of the run, inlined."""
-    from ihtjax.paper.drawings import Undrawable, drawn
+    from ihtjax.paper.drawings import DRAWINGS, Undrawable, drawn
 
+    show.say(f"drawing {len(DRAWINGS)} figures; some train a network on the spot")
     found = []
     for one in drawn(run_dir):
         if isinstance(one, Undrawable):
@@ -85,7 +105,7 @@ def _saved(figure, format):
     return file.getvalue()
 
 
-def render(run: Evidence, found: list[Claim], images: list[Picture]) -> str:
+def render(run: Evidence, found: list[Claim], images: list[Picture], compared: Iterable[Beside] = ()) -> str:
     """The page as text."""
     import jinja2
 
@@ -97,6 +117,7 @@ def render(run: Evidence, found: list[Claim], images: list[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "mark": lambda verdict: MARKS[verdict]}
+    options = against_paper(run.config)
     counts = run.trials.groupby("method", observed=True).size()
     return environment.get_template("report.html").render(
         name=run.path.resolve().name,
@@ -112,22 +133,20 @@ def render(run: Evidence, found: list[Claim], images: list[Picture]) -> str:
         tally=tally(found),
         slips=SLIPS,
         pictures=images,
-        config=configuration(run.config),
+        counts=[(verdict, sum(claim.verdict == verdict for claim in found)) for verdict in VERDICTS],
+        marks=[name for _, name in MARKS.values()],
+        compared=list(compared),
+        spans=spans(s for s in run.levels if s < run.n) or "none",
+        dense=run.has_dense,
+        certified=int(run.certificates.trial.nunique()) if run.has_certificates else 0,
+        differing=", ".join(f"{o.name} {o.value}" for o in options if o.against == DIFFERS),
+        data=run.config.data,
+        config=options,
         made_with=environments(run.path),
         fingerprint=run.stored["data_sha256"],
         config_hash=run.stored["config_hash"],
         parameters=run.names,
     )
-
-
-def configuration(config: SweepConfig) -> list[tuple[str, str, bool]]:
-    """Option, value, and whether it differs from the paper's sweep, the default."""
-    paper = SweepConfig().to_json() | {"levels": list(range(1, 15))}
-    rows = []
-    for name, value in config.to_json().items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
-        rows.append((name, text, value != paper[name]))
-    return rows
 
 
 def environments(path: Path) -> list[tuple[str, str]]:
@@ -152,6 +171,12 @@ def number(value: float | None) -> str:
     return f"{value:.4g}".replace("-", "−")
 
 
-def verdicts_json(found: list[Claim]) -> str:
-    """The verdicts as ``report --json`` prints them: ``{"claims": [..]}``, not finite is null."""
-    return json.dumps({"claims": [as_json(claim) for claim in found]}, indent=1, ensure_ascii=False, allow_nan=False)
+def verdicts_json(found: list[Claim], compared: Iterable[Beside] = ()) -> str:
+    """The verdicts as ``report --json`` prints them: ``{"claims": [..]}``, not finite is null.
+
+    With other runs ``"with"`` maps the path of each to its claims.
+    """
+    verdicts = {"claims": [as_json(claim) for claim in found]}
+    if compared:
+        verdicts["with"] = {other.path: [as_json(claim) for claim in other.claims] for other in compared}
+    return json.dumps(verdicts, indent=1, ensure_ascii=False, allow_nan=False)

@@ -1,7 +1,7 @@
 """What decides a claim: a number with its interval, and rules that are the same for every run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,10 @@ CONFIDENCE = 0.95
 LEAST, FEW = 10, 100
 # A share holds if it is surely at least so much, and holds with a limit if it is surely at least a half.
 ALMOST_ALL, HALF = 0.99, 0.5
+LEVELS_RULE = (
+    "holds if sure at every level, with a limit if {} is sure at half of the levels, and does not if at half of them "
+    "it surely fails; exact binomial tests, corrected over the levels (Holm)."
+)
 
 
 class Claim(NamedTuple):
@@ -31,6 +35,7 @@ class Claim(NamedTuple):
       value, low, high: the statistic and its 95 % interval; None where there is none, equal where it is exact.
       verdict: one of `VERDICTS`.
       why: one sentence.
+      seen: what the run shows, in a clause that doesn't depend on the verdict; empty where no answer quotes it.
     """
 
     id: str
@@ -42,6 +47,7 @@ class Claim(NamedTuple):
     high: float | None
     verdict: str
     why: str
+    seen: str = ""
 
 
 class Interval(NamedTuple):
@@ -83,22 +89,105 @@ def bootstrap(sample: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray],
 
 
 def share(holds: np.ndarray) -> Interval:
-    """The share of trials of which something holds, the mean over triples of each triple's share.
+    """The share of trials of which something holds, with the interval of Clopper and Pearson.
 
-    Where every triple says the same, resampling has no width; the exact binomial interval of N triples takes its
-    place there, as if the next one might differ.
+    A triple's levels share their split and their draws, so they are no independent trials: the interval is that of N
+    triples of which ``share * N``, whole or not, hold, as if a triple's levels always agreed. It never falls as
+    more trials hold, and has a width where all of them do.
 
     Args:
       holds: booleans ``[N, levels]``.
 
     References:
-      Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404.
+      Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404; with an effective number of trials, Korn and Graubard,
+      Survey Methodology 24, 1998, 193-201.
     """
-    found = bootstrap(np.asarray(holds, float).mean(1, keepdims=True), lambda rows: rows[..., 0].mean(-1))
-    if found.value in (0.0, 1.0):
-        exact = stats.binomtest(round(found.value * found.N), found.N).proportion_ci(CONFIDENCE, method="exact")
-        found = found._replace(low=float(exact.low), high=float(exact.high))
-    return found
+    holds = np.asarray(holds, bool)
+    N = len(holds)
+    if not N:
+        raise NoTriples
+    k = int(holds.sum()) / holds.shape[1]
+    tail = (1 - CONFIDENCE) / 2
+    low = stats.beta.ppf(tail, k, N - k + 1) if k > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, k + 1, N - k) if k < N else 1.0
+    return Interval(k / N, float(low), float(high), N)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p-values of several tests of one claim: each is below a if Holm's step-down procedure rejects at a.
+
+    References:
+      Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979, 65-70.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def surely_more(k: np.ndarray, N: int | np.ndarray, than: float) -> np.ndarray:
+    """At which levels a chance is surely at least ``than``, from k successes in N; exact binomial tests, by `holm`."""
+    return holm(stats.binom.sf(np.asarray(k) - 1, N, than)) <= (1 - CONFIDENCE) / 2
+
+
+def surely_less(k: np.ndarray, N: int | np.ndarray, than: float) -> np.ndarray:
+    """At which levels a chance is surely less than ``than``."""
+    return holm(stats.binom.cdf(np.asarray(k), N, than)) <= (1 - CONFIDENCE) / 2
+
+
+class OverLevels(NamedTuple):
+    """A claim about every level, judged level by level with masks ``[levels]``.
+
+    Attributes:
+      found: at how many levels it is so by the strict reading; the interval's ends count where that is sure, and
+        where the contrary isn't.
+      verdict: holds if sure at all levels, does not if at half of them surely not even by the loose reading, and holds
+        with a limit if at half of them surely by that.
+      strictly, loosely, not_even: at which levels each is sure.
+    """
+
+    found: Interval
+    verdict: str
+    strictly: np.ndarray
+    loosely: np.ndarray
+    not_even: np.ndarray
+
+
+def over_levels(strict: np.ndarray, loose: np.ndarray, strict_share: float, loose_share: float) -> OverLevels:
+    """Judge a claim about every level by the shares of triples that satisfy two readings of it.
+
+    Args:
+      strict, loose: booleans ``[N, levels]``, of each triple and level, whether it satisfies the reading.
+      strict_share, loose_share: of how many triples a level must satisfy each.
+    """
+    N, levels = strict.shape
+    if not N:
+        raise NoTriples
+    k, j = strict.sum(0), loose.sum(0)
+    strictly, loosely = surely_more(k, N, strict_share), surely_more(j, N, loose_share)
+    not_even = surely_less(j, N, loose_share)
+    not_strictly = surely_less(k, N, strict_share)
+    found = Interval(int((k >= strict_share * N).sum()), int(strictly.sum()), levels - int(not_strictly.sum()), N)
+    if strictly.all():
+        verdict = HOLDS
+    elif 2 * not_even.sum() >= levels:
+        verdict = FAILS
+    else:
+        verdict = LIMITED if 2 * loosely.sum() >= levels else UNDECIDED
+    return OverLevels(found, verdict, strictly, loosely, not_even)
+
+
+def either_reading(verdicts: dict[str, str]) -> tuple[str, str]:
+    """One verdict where the paper doesn't say which of several readings it means, and a remark.
+
+    Where they agree it is theirs. Where they don't, what holds by one reading holds with that limit.
+    """
+    said = "; ".join(f"by the {name}: {verdict}" for name, verdict in verdicts.items())
+    if len(set(verdicts.values())) == 1:
+        return next(iter(verdicts.values())), f"by {' and '.join(verdicts)} alike"
+    limited = {HOLDS, LIMITED} & set(verdicts.values())
+    return LIMITED if limited else UNDECIDED, f"{said}; the paper doesn't say which it means"
 
 
 def rises(found: Interval) -> str:
@@ -125,7 +214,8 @@ class Question(NamedTuple):
 
     Attributes:
       id, where, claim, statistic: as in `Claim`.
-      decide: maps the evidence to (`Interval` or number, verdict, why), or to a text that says why it can't.
+      decide: maps the evidence to (`Interval` or number, verdict, why) and perhaps `Claim.seen`, or to a text that says
+        why it can't.
     """
 
     id: str
@@ -145,14 +235,14 @@ class Question(NamedTuple):
             return self.undecided("No triple has finished, finite values at all the levels that this needs.")
         if isinstance(outcome, str):
             return self.undecided(outcome)
-        found, verdict, why = outcome
+        found, verdict, why, *seen = outcome
         if isinstance(found, Interval):
             if found.N < FEW:
                 why = f"{why.rstrip('.')}; from {found.N} triples only, so the interval is wide."
                 verdict = UNDECIDED if found.N < LEAST else LIMITED if verdict == HOLDS else verdict
-            return Claim(*self[:4], *found[:3], verdict, why)
+            return Claim(*self[:4], *found[:3], verdict, why, *seen)
         # A computation that no draw of triples enters.
-        return Claim(*self[:4], *[float(found)] * 3, verdict, why)
+        return Claim(*self[:4], *[float(found)] * 3, verdict, why, *seen)
 
     def undecided(self, why: str) -> Claim:
         return Claim(*self[:4], None, None, None, UNDECIDED, why)
@@ -172,3 +262,14 @@ class Questions(list):
 def as_json(claim: Claim) -> dict:
     """The claim's fields as JSON has them: what is not finite is null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in claim._asdict().items()}
+
+
+def spans(levels: Iterable[int]) -> str:
+    """Whole numbers in order as text: "1, 3 to 5"."""
+    parts = []
+    for s in levels:
+        if parts and s == parts[-1][1] + 1:
+            parts[-1][1] = s
+        else:
+            parts.append([s, s])
+    return ", ".join(str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a} to {b}" for a, b in parts)
