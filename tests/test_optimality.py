@@ -52,7 +52,10 @@ def test_it_is_the_oracle_of_the_trials_own_split(small, joined):
         X, y = inputs["X_train"], inputs["y_train"]
         assert row.loss == pytest.approx(reference.loss(row.theta[None].astype(float), X[None], y[None])[0], abs=1e-12)
         best = best_subset(X, y, row.s)
-        assert row.infimum == pytest.approx(best.loss, abs=1e-9) and row.n_best_supports == best.n_best
+        assert row.infimum == pytest.approx(best.loss, abs=1e-9) and (
+            row.n_best_supports,
+            row.n_best_supports_at_most,
+        ) == (best.n_best, best.n_best_at_most)
         assert row.best_existence == best.existence and np.count_nonzero(row.best_theta) <= row.s
         assert row.existence == existence(X, y, row.theta != 0)
 

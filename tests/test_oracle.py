@@ -1,13 +1,16 @@
 import itertools
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import reference
 from scipy import optimize
 
-from ihtjax import InputError, best_subset, best_subsets, canonical_support, existence
+from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, draws, existence
 from ihtjax.data import load_table
+from ihtjax.exact import oracle
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima
+from ihtjax.exact.optimality import training_rows
 from ihtjax.exact.oracle import Search
 
 IRIS = load_table("iris")
@@ -56,7 +59,144 @@ def exhaustive(X, y, K, s):
     return min(minimize(X, y, supports[i]) for i in np.flatnonzero(rough < rough.min() + 3e-3))
 
 
+def same_spaces(K):
+    """The subsets of a feature's K parameters, and for each the first that spans the same space of logits but for a
+    shift: equal ranks, alone and together."""
+    subsets = [np.array(S, int) for size in range(K + 1) for S in itertools.combinations(range(K), size)]
+    centred = np.eye(K) - 1 / K
+
+    def rank(columns):
+        return np.linalg.matrix_rank(centred[:, columns]) if len(columns) else 0
+
+    def same(S, T):
+        return rank(S) == rank(T) == rank(np.concatenate([S, T]))
+
+    return subsets, [next(j for j, T in enumerate(subsets) if same(S, T)) for S in subsets]
+
+
+def newton(X, y, K, P, rounds=100):
+    """Infima ``[L]`` over the parameters in the ranges of projectors P ``[L, D K, D K]``, parameters by feature."""
+    X = np.column_stack([X, np.ones(len(X))])
+    m, D = X.shape
+    own, products = np.eye(K)[y], (X[:, :, None] * X[:, None]).reshape(m, -1)
+
+    def value(theta):
+        z = X @ theta.reshape(-1, D, K)
+        z = z - (z * own).sum(-1, keepdims=True)
+        top = z.max(-1, keepdims=True)
+        e = np.exp(z - top)
+        total = e.sum(-1, keepdims=True)
+        return (top + np.log(total))[..., 0].mean(-1), e / total
+
+    infimum, at = np.empty(len(P)), np.arange(len(P))
+    theta = np.zeros((len(P), D * K))
+    f, p = value(theta)
+    for _ in range(rounds):
+        wrong = np.where(own == 1, 0, p)
+        residual = wrong - own * wrong.sum(-1, keepdims=True)
+        g = (P @ (X.T @ residual / m).reshape(len(p), -1, 1))[..., 0]
+        H = np.empty((len(p), D, K, D, K))
+        for k, j in itertools.product(range(K), repeat=2):
+            weight = p[..., k] * (np.delete(p, k, -1).sum(-1) if j == k else -p[..., j])
+            H[:, :, k, :, j] = (weight @ products / m).reshape(-1, D, D)
+        H = P @ H.reshape(len(p), D * K, D * K) @ P + np.eye(D * K) - P + 1e-14 * np.eye(D * K)
+        step = -(P @ np.linalg.solve(H, g[..., None]))[..., 0]
+        infimum[at] = f
+        going = -(step * g).sum(-1) > 1e-12
+        if not going.any():
+            return infimum
+        at, P, theta, step, f = at[going], P[going], theta[going], step[going], f[going]
+        new, p = value(theta + step)
+        for _ in range(40):
+            bad = new > f
+            if not bad.any():
+                break
+            step[bad] /= 2
+            new[bad], p[bad] = value(theta[bad] + step[bad])
+        theta, f = theta + step, new
+    raise AssertionError(f"{len(at)} spaces are left over")
+
+
+@lru_cache
+def brute_force_infima(name):
+    """Sizes and infima of all 2^n supports of a table in `TABLES`; spaces of logits that are equal are solved once."""
+    X, y, K = TABLES[name]()
+    D = X.shape[1] + 1
+    subsets, first = same_spaces(K)
+    centred = np.eye(K) - 1 / K
+    spans = [centred[:, S] @ np.linalg.pinv(centred[:, S]) if len(S) else np.zeros((K, K)) for S in subsets]
+    each = np.array(list(itertools.product(range(len(subsets)), repeat=D)))
+    spaces, which = np.unique(np.array(first)[each], axis=0, return_inverse=True)
+    P = np.zeros((len(spaces), D, K, D, K))
+    for b in range(D):
+        P[:, b, :, b] = np.array(spans)[spaces[:, b]]
+    return np.array([len(S) for S in subsets])[each].sum(1), newton(X, y, K, P.reshape(len(P), D * K, D * K))[which]
+
+
+def sweeps_split(trial):
+    """The split of a trial of the paper's sweep, seed 0."""
+    data_seed = int(draws.triple(np.uint32(0), np.uint32(trial))[0])
+    (rows,) = training_rows(SweepConfig(), [data_seed])
+    return rows
+
+
+def random_table(seed, rows, features, classes, spread):
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % classes
+    X = rng.normal(size=(rows, features)) + spread * rng.normal(size=(classes, features))[y]
+    return (X - X.mean(0)) / X.std(0), y, classes
+
+
+TABLES = {
+    "trial 2, separated from s = 6 on": lambda: sweeps_split(2),
+    "trial 3, not separated": lambda: sweeps_split(3),
+    "two classes": lambda: random_table(0, 30, 4, 2, 1.0),
+    "two classes, separated": lambda: random_table(1, 12, 4, 2, 2.0),
+    "four classes": lambda: random_table(2, 30, 2, 4, 1.0),
+    "four classes, separated": lambda: random_table(3, 9, 2, 4, 4.0),
+    "nothing to learn": lambda: (np.zeros((6, 2)), np.arange(6) % 3, 3),
+}
+
+
 # The oracle.
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_how_many_supports_are_best_agrees_with_all_of_them_solved(name):
+    X, y, K = TABLES[name]()
+    size, infimum = brute_force_infima(name)
+    levels = range(1, K * (X.shape[1] + 1) + 1)
+    for s, best in zip(levels, best_subsets(X, y, levels, K)):
+        least = infimum[size <= s].min()
+        assert best.loss == pytest.approx(least, abs=1e-10)
+        good = infimum <= least + 1e-9
+        assert best.n_best == (good & (size == s)).sum()
+        assert best.n_best_at_most == (good & (size <= s)).sum()
+        if s in (4, 9):
+            alone = best_subset(X, y, s)
+            assert (alone.n_best, alone.n_best_at_most) == (best.n_best, best.n_best_at_most)
+
+
+def test_the_counts_that_were_wrong():
+    """Before, supports were counted that hold a smaller best one at some levels, and not at others."""
+    X, y, _ = TABLES["trial 2, separated from s = 6 on"]()
+    seven, twelve = best_subsets(X, y, [7, 12])
+    assert (seven.n_best, seven.n_best_at_most) == (2062, 2752) and twelve.n_best <= 455
+
+
+def test_where_ties_are_too_many_they_are_not_counted(monkeypatch):
+    X, y, K = TABLES["trial 2, separated from s = 6 on"]()
+    monkeypatch.setattr(oracle, "MAX_TIES", 100)
+    best = best_subset(X, y, 9)
+    assert best.n_best is None and best.n_best_at_most is None and len(best.supports) and best.loss < 1e-9
+    assert best_subset(X, y, 1).n_best == 1
+
+
+def test_levels_with_too_many_supports_between_them_are_searched_apart():
+    """Levels 1 and n of a table with 14 features and three classes: 6e9 classes of supports lie between."""
+    X, y, K = random_table(4, 200, 13, 3, 0.3)
+    one, every = best_subsets(X, y, [1, 42])
+    assert one.loss > every.loss and every.support.sum() == 28 and every.attained
 
 
 def test_the_best_five_parameters_of_iris():

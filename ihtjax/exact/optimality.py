@@ -26,6 +26,7 @@ from ihtjax.sweeps import gaps, stored_config, unfinished
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50
+MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Split(NamedTuple):
@@ -194,7 +195,9 @@ def _row(trial, loss: float, restricted: float, existence: str, bounds: Bounds, 
     row["optimization_gap"] = None if loss is None else loss - restricted
     if best is None:
         return row
-    row |= {"infimum": best.loss, "best_existence": best.existence, "n_best_supports": best.n_best}
+    row |= {"infimum": best.loss, "best_existence": best.existence}
+    for name, count in (("n_best_supports", best.n_best), ("n_best_supports_at_most", best.n_best_at_most)):
+        row[name] = None if count is None or count > MAX_INT64 else count
     row |= {"support_gap": restricted - best.loss, "best_support": bool(restricted - best.loss <= TIE)}
     return row | {"gap": None if loss is None else loss - best.loss, "best_theta": best.theta}
 
@@ -215,6 +218,7 @@ def _as_table(rows: list[dict[str, Any]], n: int) -> pa.Table:
             ("best_support", pa.bool_()),
             ("best_existence", pa.string()),
             ("n_best_supports", pa.int64()),
+            ("n_best_supports_at_most", pa.int64()),
             ("best_theta", pa.list_(pa.float64(), n)),
         ]
     )

@@ -13,6 +13,7 @@ from ihtjax.exact.separation import ATTAINED, existence
 from ihtjax.exact.symmetry import (
     canonical_support,
     canonical_supports,
+    classes_below,
     count_classes,
     equal_supports,
 )
@@ -22,6 +23,8 @@ TIE = 1e-9
 # More classes of supports than this are not enumerated: at 1e-4 to 1e-3 s each, it would take a quarter of an hour
 # for one split.
 MAX_CLASSES = 2_000_000
+# Where more classes of one size than this may be best ones, they are not counted.
+MAX_TIES = 10_000
 SECONDS_PER_CLASS = 2e-4
 
 
@@ -34,8 +37,11 @@ class BestSubset(NamedTuple):
       theta: ``[n]``, a point on that support within 1e-9 of the infimum.
       attained: whether it is a minimiser; where the support (quasi-)separates the rows there is none.
       existence: "attained", "quasi-separated" or "separated" on that support.
-      supports: masks ``[c, n]``, all canonical supports of that size with this infimum.
-      n_best: how many supports with at most s entries are equal to one of these by symmetry.
+      supports: masks ``[c, n]``, all canonical supports with at most s entries whose infimum is within 1e-9 of
+        ``loss``; where there are more than 10,000 of one size, those of the largest size alone.
+      n_best: how many supports with exactly s entries have an infimum within 1e-9 of ``loss``; None where
+        ``supports`` isn't complete.
+      n_best_at_most: the same for supports with at most s entries.
     """
 
     loss: float
@@ -44,7 +50,8 @@ class BestSubset(NamedTuple):
     attained: bool
     existence: str
     supports: np.ndarray
-    n_best: int
+    n_best: int | None
+    n_best_at_most: int | None
 
 
 def best_subset(X: np.ndarray, y: np.ndarray, s: int) -> BestSubset:
@@ -67,8 +74,8 @@ def best_subset(X: np.ndarray, y: np.ndarray, s: int) -> BestSubset:
     Example:
       >>> X, y = np.array([[-2.], [-1.], [0.], [1.], [2.]]), np.array([0, 1, 0, 1, 1])
       >>> best = best_subset(X, y, 1)
-      >>> round(best.loss, 6), best.support.tolist(), best.attained, best.n_best
-      (0.514688, [True, False, False, False], True, 2)
+      >>> round(best.loss, 6), best.support.tolist(), best.attained, best.n_best, best.n_best_at_most
+      (0.514688, [True, False, False, False], True, 2, 2)
     """
     return best_subsets(X, y, [s])[0]
 
@@ -102,6 +109,7 @@ class Search:
     def __init__(self, rows: SoftmaxRows):
         self.rows = rows
         self.found = {}
+        self.tied = {}
         self.least_of_size = np.full(rows.n + 1, np.inf)
 
     def infima(self, supports: np.ndarray) -> np.ndarray:
@@ -128,7 +136,7 @@ class Search:
         return verdict
 
     def best(self, levels: Sequence[int], hints: np.ndarray | None = None) -> dict[int, np.ndarray]:
-        """The best canonical supports ``[c, n]`` of each level, c > 1 where several are equal.
+        """The best canonical supports ``[c, n]`` of each level's largest size, c > 1 where several are equal.
 
         Args:
           levels: sparsity levels.
@@ -136,9 +144,13 @@ class Search:
         """
         K, D = self.rows.K, self.rows.D
         sizes = {min(s, (K - 1) * D) for s in levels}
+        most = max(count_classes(K, D, size) for size in sizes)
         best = {}
         lower = children = None
         for size in range(max(sizes), min(sizes) - 1, -1):
+            if count_classes(K, D, size) > most:  # between two levels, and not worth it: nothing carries over
+                lower = None
+                continue
             supports = canonical_supports(K, D, size)
             if lower is None:
                 lower, first = np.zeros(len(supports)), np.zeros(len(supports), bool)
@@ -166,13 +178,31 @@ class Search:
             best[size] = supports[children]
         return {s: best[min(s, (K - 1) * D)] for s in levels}
 
+    def ties(self, s: int, supports: np.ndarray) -> tuple[np.ndarray, bool]:
+        """All best canonical supports ``[c, n]`` with at most s entries, from those of the largest size; whether all.
+
+        A support with fewer entries is a best one only if every support that contains it is.
+        """
+        size = int(supports[0].sum())  # at most (K - 1) (d + 1): all larger levels have the same
+        if size not in self.tied:
+            found, complete = [supports], True
+            while complete and len(found[-1]):
+                below = classes_below(found[-1], self.rows.K)
+                complete = len(below) <= MAX_TIES
+                if complete:
+                    found.append(below[self.infima(below) <= self.least(s) + TIE])
+            self.tied[size] = (np.concatenate(found), True) if complete else (supports, False)
+        return self.tied[size]
+
     def describe(self, s: int, supports: np.ndarray, X: np.ndarray, y: np.ndarray) -> BestSubset:
-        """A level's answer from its best canonical supports."""
+        """A level's answer from its best canonical supports of the largest size."""
         support = supports[np.argmin(self.infima(supports))]
         verdict = self.existence(support, X, y)
-        n_best = sum(equal_supports(each, self.rows.K, s) for each in supports)
         theta = self.theta(support)
-        return BestSubset(self.least(s), support, theta, verdict == ATTAINED, verdict, supports, n_best)
+        supports, complete = self.ties(s, supports)
+        counts = equal_supports(supports, self.rows.K)[: s + 1]
+        n_best = (counts[s], sum(counts)) if complete else (None, None)
+        return BestSubset(self.least(s), support, theta, verdict == ATTAINED, verdict, supports, *n_best)
 
     def least(self, s: int) -> float:
         """The least infimum found on at most s entries; equal ones differ by rounding, which must not rise with s."""
