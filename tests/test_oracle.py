@@ -8,6 +8,7 @@ from scipy import optimize
 
 from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, draws, existence
 from ihtjax.data import load_table
+from ihtjax.exact import newton as newton_module
 from ihtjax.exact import oracle
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima
 from ihtjax.exact.optimality import training_rows
@@ -308,6 +309,122 @@ def test_features_that_repeat_or_are_constant_do_no_harm(columns):
     X = np.column_stack([X, np.zeros(len(X))])[:, columns]
     best = best_subset(X, y, 9)
     assert best.loss == pytest.approx(best_subset(X[:, :1], y, 6).loss, abs=1e-9)
+
+
+# Scales, sentinels and what can't be told.
+
+
+def random_supports(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.unique(
+        canonical_support(np.array([rng.permutation(15) < s for s in rng.integers(2, 9, count)]), 3), axis=0
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-12, 1e-8, 1e8, 1e150])
+def test_the_scale_of_features_changes_nothing(scale):
+    X, y = split(0)
+    supports = random_supports(60)
+    plain, scaled = (restricted_optima(SoftmaxRows(x, y, 3), supports) for x in (X, scale * X))
+    np.testing.assert_allclose(scaled.infimum, plain.infimum, atol=1e-11)
+    np.testing.assert_array_equal(scaled.converged, plain.converged)
+    weights = np.arange(15) < 12
+    np.testing.assert_allclose(scaled.theta, np.where(weights, plain.theta / scale, plain.theta), rtol=1e-3)
+    rows = SoftmaxRows(scale * X, y, 3)
+    np.testing.assert_allclose(rows.loss(scaled.theta), plain.infimum, atol=1e-11)
+    for support in supports[:25]:
+        assert existence(scale * X, y, support) == existence(X, y, support)
+    best, its = best_subset(X, y, 3), best_subset(scale * X, y, 3)
+    assert its.loss == pytest.approx(best.loss, abs=1e-11) and (its.support == best.support).all()
+
+
+def in_extended_precision(X, y, support):
+    """Infimum over one support by damped Newton in the longest floats, its systems by elimination."""
+    m, d = X.shape
+    K = len(support) // (d + 1)
+    k = np.concatenate([np.repeat(np.arange(K), d), np.arange(K)])[support]
+    feature = np.concatenate([np.tile(np.arange(d), K), np.full(K, d)])[support]
+    columns = np.column_stack([X, np.ones(m)]).astype(np.longdouble)[:, feature]
+    A = columns[:, None] * (np.arange(K)[:, None] == k)
+    A = A - A[np.arange(m), y][:, None]
+
+    def value(v):
+        z = A @ v
+        top = z.max(1, keepdims=True)
+        e = np.exp(z - top)
+        return (top[:, 0] + np.log(e.sum(1))).mean(), e / e.sum(1, keepdims=True)
+
+    v = np.zeros(len(k), np.longdouble)
+    f, p = value(v)
+    for _ in range(300):
+        mean = np.einsum("ikj,ik->ij", A, p)
+        centred = A - mean[:, None]
+        H = np.einsum("ikj,ik,ikl->jl", centred, p, centred) / m
+        g = mean.mean(0)
+        M = np.column_stack([H, g])
+        for i in range(len(g)):
+            M[i] /= M[i, i]
+            for j in range(len(g)):
+                if j != i:
+                    M[j] -= M[j, i] * M[i]
+        step = -M[:, -1]
+        if -g @ step < 1e-14:
+            return float(f)
+        length = 1.0
+        while not value(v + length * step)[0] < f and length > 1e-12:
+            length /= 2
+        v = v + length * step
+        f, p = value(v)
+    raise AssertionError("no end")
+
+
+def sentinel(value):
+    """Iris with a value in its second feature that stands for a missing one."""
+    rows = np.random.default_rng(0).permutation(150)[:120]
+    X = IRIS.X[rows].copy()
+    X[5, 1] = value
+    return (X - X.mean(0)) / X.std(0), IRIS.y[rows]
+
+
+def test_a_sentinel_does_no_harm():
+    X, y = sentinel(99_999_999)
+    supports = [S for S in random_supports(300) if S.sum() <= 5 and (S[[1, 5, 9]] & S[12:]).any()][:15]
+    optima = restricted_optima(SoftmaxRows(X, y, 3), np.array(supports))
+    truth = np.array([in_extended_precision(X, y, S) for S in supports])
+    np.testing.assert_allclose(optima.infimum, truth, atol=1e-9)
+    assert (optima.infimum - truth <= optima.within + 1e-13).all()
+    if np.finfo(np.longdouble).eps < 1e-18:
+        assert (optima.within < 1e-9).all() and np.abs(optima.theta).max() > 1e6
+
+
+def test_what_an_infimum_is_within_is_no_less_than_what_more_steps_gain(monkeypatch):
+    """Newton's method stopped early: how far it is off is known from where it runs on."""
+    X, y = split(0)
+    supports = random_supports(100)
+    full = restricted_optima(SoftmaxRows(X, y, 3), supports)
+    assert full.within.max() < 1e-10
+    monkeypatch.setattr(newton_module, "NEAR_ENOUGH", np.inf)
+    for decrement in (1e-3, 1e-5, 1e-8):
+        monkeypatch.setattr(newton_module, "DECREMENT", decrement)
+        early = restricted_optima(SoftmaxRows(X, y, 3), supports)
+        off = early.infimum - full.infimum
+        assert (off <= early.within + 1e-12).all() and off.max() > decrement / 10
+        assert np.median(early.within[off > 1e-12] / off[off > 1e-12]) < 10
+
+
+def test_where_floats_cannot_tell_a_warning_says_so():
+    """A row of 1e15 leaves the others' petal lengths three digits, and logits of 1e16 none."""
+    x = IRIS.X[:, [2]].copy()
+    x[5] = 1e15
+    X = (x - x.mean(0)) / x.std(0)
+    with pytest.warns(RuntimeWarning, match="some infima are only known within .* look for outliers and sentinels"):
+        best = best_subset(X, IRIS.y, 4)
+    assert best.within > 1e-9
+
+
+def test_sane_data_give_no_warning(recwarn):
+    best = best_subset(*split(0), 5)
+    assert best.within < 1e-10 and not recwarn.list
 
 
 # Existence.

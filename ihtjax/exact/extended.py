@@ -7,6 +7,7 @@ parameters of 1e9, which cancel in the logits and leave eight digits of them.
 import numpy as np
 
 MAX_ITERATIONS = 100
+REACH = 60.0
 
 
 def dual_gap(p: np.ndarray, dz: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -19,7 +20,8 @@ def dual_gap(p: np.ndarray, dz: np.ndarray, z: np.ndarray) -> np.ndarray:
 
     The gradient is linear in q, and vanishes where Newton's step, which changes z_i by dz_i, takes p to first order:
     u_ik = dz_ik - <p_i, dz_i>. On separated rows u_ik may be below -1; there q_ik = 0, and what that leaves of the
-    gradient, a mass of at most 2 c_i, is added times the range of z_i, as if the best logits were of this size.
+    gradient, a mass of at most 2 c_i, is added times the range of z_i and 60: as if the best logits, which may be
+    infinite, were no further from these, since exp(-60) is nothing.
 
     Args:
       p, dz, z: probabilities, the step's logits, and the logits ``[K, m, B]``.
@@ -27,7 +29,7 @@ def dual_gap(p: np.ndarray, dz: np.ndarray, z: np.ndarray) -> np.ndarray:
     u = dz - (p * dz).sum(0)
     v = np.maximum(u, -1)
     c = (p * (v - u)).sum(0)
-    return (p * v**2).sum(0).mean(0) + (c * (1 + 2 * (z.max(0) - z.min(0)))).mean(0)
+    return (p * v**2).sum(0).mean(0) + (c * (1 + 2 * (z.max(0) - z.min(0) + REACH))).mean(0)
 
 
 def polish(

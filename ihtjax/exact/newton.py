@@ -20,6 +20,9 @@ DECREMENT = 1e-12
 RIDGE = 1e-14
 # Along a direction that separates, the Hessian falls to about DECREMENT.
 SAFE_PIVOT = 1e-6
+SHORT = 1e-6
+# At a minimiser to the last digits.
+SHARP = 1e-24
 # Infima that may be exceeded by more are sought again in extended precision.
 NEAR_ENOUGH = 1e-10
 
@@ -149,22 +152,18 @@ def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOpti
 
 
 def _solve(rows: SoftmaxRows, supports: np.ndarray):
-    # A column of zeros changes nothing; its parameters stay 0.
-    flat = (as_blocks(supports, rows.K) & ~rows.vanishes).reshape(len(supports), -1)
-    size = max(1, flat.sum(1).max())
-    # Entry i of a support is parameter (class, feature); what a smaller support lacks is parameter K * D, always 0.
-    entry = np.argsort(~flat, axis=1, kind="stable")[:, :size].T
-    entry = np.where(np.arange(size)[:, None] < flat.sum(1), entry, rows.K * rows.D)
+    flat, entry = _entries(rows, supports)
     out = np.empty(len(flat)), np.zeros((rows.K * rows.D, len(flat))), np.zeros(len(flat), bool), np.empty(len(flat))
 
     def leave(which, step, decrement, pivot):
         to, which = lane[which], np.flatnonzero(which)
-        safe = (pivot[which] > SAFE_PIVOT) & (decrement[which] <= DECREMENT)
-        out[0][to], out[1][:, to], out[2][to] = loss[which], V[..., which].reshape(-1, len(to)), safe
-        # Where Newton's step is short, `dual_gap` is its decrement.
-        out[3][to[safe]] = decrement[which[safe]]
-        far = which[~safe]
-        out[3][to[~safe]] = dual_gap(P[..., far], rows.X @ step[..., far], rows.X @ V[..., far])
+        out[0][to], out[1][:, to] = loss[which], V[..., which].reshape(-1, len(to))
+        out[2][to] = (pivot[which] > SAFE_PIVOT) & (decrement[which] <= DECREMENT)
+        # |step|^2 <= decrement / pivot: where that is short, no u is below -1, and `dual_gap` is the decrement.
+        short = decrement[which] <= SHORT * pivot[which]
+        out[3][to[short]] = decrement[which[short]]
+        far = which[~short]
+        out[3][to[~short]] = dual_gap(P[..., far], rows.X @ step[..., far], rows.X @ V[..., far])
         out[3][to] += 2 * np.finfo(np.float64).eps * (rows.mean_size @ np.abs(V[..., which])).sum(0)
 
     lane = np.arange(len(flat))
@@ -193,6 +192,34 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
             out[0][i], out[1][:, i], out[3][i] = better[0], better[1].ravel(), better[2]
     theta = from_blocks(out[1].T.reshape(-1, rows.K, rows.D) / rows.scale)
     return out[0], theta, out[2], out[3]
+
+
+def sharpened(rows: SoftmaxRows, supports: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Minimisers ``[B, n]`` over canonical supports, from parameters ``[B, n]`` near them: to the last digits.
+
+    `restricted_optima` stops where f is exact, which theta is only to the root. Newton's whole steps double its
+    digits; where they don't, extended precision goes on.
+    """
+    flat, entry = _entries(rows, supports)
+    V = np.moveaxis(as_blocks(theta, rows.K) * rows.scale, 0, -1)
+    for _ in range(3):
+        step, decrement, _ = _newton_step(rows, rows.probabilities(V)[1], entry)
+        V = V + step
+    V = np.moveaxis(V, -1, 0)
+    for i in np.flatnonzero(~(decrement <= SHARP)):
+        begin = as_blocks(theta[i], rows.K) * rows.scale
+        V[i] = polish(rows.X, rows.y, flat[i].reshape(begin.shape), begin, SHARP)[1]
+    return from_blocks(V / rows.scale)
+
+
+def _entries(rows, supports):
+    """Supports as masks ``[B, K D]`` and as indices ``[size, B]``."""
+    # A column of zeros changes nothing; its parameters stay 0.
+    flat = (as_blocks(supports, rows.K) & ~rows.vanishes).reshape(len(supports), -1)
+    size = max(1, flat.sum(1).max(initial=0))
+    # Entry i of a support is parameter (class, feature); what a smaller support lacks is parameter K * D, always 0.
+    entry = np.argsort(~flat, axis=1, kind="stable")[:, :size].T
+    return flat, np.where(np.arange(size)[:, None] < flat.sum(1), entry, rows.K * rows.D)
 
 
 def _newton_step(rows, P, entry):
