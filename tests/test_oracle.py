@@ -413,9 +413,9 @@ def test_what_an_infimum_is_within_is_no_less_than_what_more_steps_gain(monkeypa
 
 
 def test_where_floats_cannot_tell_a_warning_says_so():
-    """A row of 1e15 leaves the others' petal lengths three digits, and logits of 1e16 none."""
+    """A row of 1e15 leaves the others' petal lengths three digits, and logits of 1e15 none."""
     x = IRIS.X[:, [2]].copy()
-    x[5] = 1e15
+    x[149] = 1e15
     X = (x - x.mean(0)) / x.std(0)
     with pytest.warns(RuntimeWarning, match="some infima are only known within .* look for outliers and sentinels"):
         best = best_subset(X, IRIS.y, 4)

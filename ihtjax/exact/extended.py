@@ -8,6 +8,8 @@ import numpy as np
 
 MAX_ITERATIONS = 100
 REACH = 60.0
+# Columns that differ by no more are dependent.
+DEPENDENT = 1e-15
 
 
 def dual_gap(p: np.ndarray, dz: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -71,7 +73,8 @@ def polish(
         size = np.sqrt((root**2).sum(0))
         size[size == 0] = 1
         _, s, W = np.linalg.svd((root / size).astype(np.float64), full_matrices=False)
-        s = np.where(s > 1e-14 * s[0], s, np.inf)
+        blind = W[s <= 1e-13 * s[0]] / size
+        s = np.where(s > 1e-13 * s[0], s, np.inf)
         step = -(W.T @ (W @ (g / size) / s**2)) / size
         decrement = -float(g @ step)
         if not decrement > enough:
@@ -84,6 +87,11 @@ def polish(
             break
         v, (loss, p, z) = v + length * step, moved
     within = dual_gap(*(a.T[..., None] for a in (p, A @ step, z)))[0]
+    # Directions along which no step is taken: dependent columns, or too nearly so for the singular values.
+    moves = blind[np.abs(blind @ A.reshape(m * K, -1).T).max(1) > DEPENDENT * np.abs(blind).max(1) * np.abs(A).max()]
+    if len(moves):
+        curvature = np.maximum(((root @ moves.T) ** 2).sum(0), np.finfo(np.float64).tiny)
+        within += float(((moves @ g) ** 2 / curvature).max())
     within += 2 * np.finfo(np.longdouble).eps * (np.abs(A).mean(0) @ np.abs(v)).sum()
     theta = np.zeros(support.shape)
     theta[k, f] = v

@@ -18,6 +18,8 @@ MAX_ITERATIONS = 200
 # Newton's decrement squared is about f - inf f, be it attained or approached.
 DECREMENT = 1e-12
 RIDGE = 1e-14
+# What is left of a diagonal entry of the Hessian, if less than this part, is rounding.
+UNRESOLVED = 1e-13
 # Along a direction that separates, the Hessian falls to about DECREMENT.
 SAFE_PIVOT = 1e-6
 SHORT = 1e-6
@@ -155,7 +157,7 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
     flat, entry = _entries(rows, supports)
     out = np.empty(len(flat)), np.zeros((rows.K * rows.D, len(flat))), np.zeros(len(flat), bool), np.empty(len(flat))
 
-    def leave(which, step, decrement, pivot):
+    def leave(which, step, decrement, pivot, resolved):
         to, which = lane[which], np.flatnonzero(which)
         out[0][to], out[1][:, to] = loss[which], V[..., which].reshape(-1, len(to))
         out[2][to] = (pivot[which] > SAFE_PIVOT) & (decrement[which] <= DECREMENT)
@@ -164,17 +166,19 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
         out[3][to[short]] = decrement[which[short]]
         far = which[~short]
         out[3][to[~short]] = dual_gap(P[..., far], rows.X @ step[..., far], rows.X @ V[..., far])
+        out[3][to[~resolved[which]]] = np.inf
         out[3][to] += 2 * np.finfo(np.float64).eps * (rows.mean_size @ np.abs(V[..., which])).sum(0)
+        out[3][to] = np.minimum(out[3][to], loss[which])  # f is never below 0
 
     lane = np.arange(len(flat))
     V = np.zeros((rows.K, rows.D, len(flat)))
     loss, P = rows.probabilities(V)
     decrement_before = np.full(len(flat), np.inf)
     for _ in range(MAX_ITERATIONS):
-        step, decrement, pivot = _newton_step(rows, P, entry)
+        step, decrement, pivot, resolved = _newton_step(rows, P, entry)
         done = ~(decrement > DECREMENT)
         if done.any():
-            leave(done, step, decrement, pivot)
+            leave(done, step, decrement, pivot, resolved)
             keep = ~done
             if not keep.any():
                 break
@@ -203,7 +207,7 @@ def sharpened(rows: SoftmaxRows, supports: np.ndarray, theta: np.ndarray) -> np.
     flat, entry = _entries(rows, supports)
     V = np.moveaxis(as_blocks(theta, rows.K) * rows.scale, 0, -1)
     for _ in range(3):
-        step, decrement, _ = _newton_step(rows, rows.probabilities(V)[1], entry)
+        step, decrement, *_ = _newton_step(rows, rows.probabilities(V)[1], entry)
         V = V + step
     V = np.moveaxis(V, -1, 0)
     for i in np.flatnonzero(~(decrement <= SHARP)):
@@ -223,7 +227,8 @@ def _entries(rows, supports):
 
 
 def _newton_step(rows, P, entry):
-    """Newton's step ``[K, D, B]`` on each lane's support, the squared decrement ``[B]``, and the smallest pivot."""
+    """Newton's step ``[K, D, B]`` on each lane's support, the squared decrement ``[B]``, the smallest pivot, and
+    whether every pivot is more than rounding."""
     size, B = entry.shape
     lanes = np.arange(B)
     G = np.concatenate([rows.slopes(P).reshape(-1, B), np.zeros((1, B))])
@@ -237,19 +242,21 @@ def _newton_step(rows, P, entry):
         H[lacking[:, None] | lacking] = 0
     diagonal = np.arange(size)
     H[diagonal, diagonal] = np.where(lacking, 1, H[diagonal, diagonal] * (1 + RIDGE))
-    x, decrement, pivot = _solve_positive_definite(H, g)
+    x, decrement, pivot, resolved = _solve_positive_definite(H, g)
     step = np.zeros((rows.K * rows.D + 1, B))
     step[entry, lanes] = -x
-    return step[:-1].reshape(rows.K, rows.D, B), decrement, pivot
+    return step[:-1].reshape(rows.K, rows.D, B), decrement, pivot, resolved
 
 
 def _solve_positive_definite(H, g):
-    """x = H^-1 g, g' x and the smallest pivot by Cholesky, ``[p, p, B]`` and ``[p, B]``; overwrites both."""
-    p = len(H)
-    decrement, smallest = 0, np.inf
-    floor = np.maximum(RIDGE * H[np.arange(p), np.arange(p)], np.finfo(np.float64).tiny)
+    """x = H^-1 g, g' x, the smallest pivot, and whether all are more than rounding, by Cholesky.
+
+    H is ``[p, p, B]`` and g ``[p, B]``; both are overwritten.
+    """
+    p, decrement = len(H), 0
+    diagonal = H[np.arange(p), np.arange(p)]
+    floor = np.maximum(RIDGE * diagonal, np.finfo(np.float64).tiny)
     for j in range(p):
-        smallest = np.minimum(smallest, H[j, j])
         pivot = np.sqrt(np.maximum(H[j, j], floor[j]))
         H[j:, j] /= pivot
         H[j, j] = pivot
@@ -261,7 +268,8 @@ def _solve_positive_definite(H, g):
             g[j + 1 :] -= below * g[j]
     for j in reversed(range(p)):
         g[j] = (g[j] - (H[j + 1 :, j] * g[j + 1 :]).sum(0)) / H[j, j]
-    return g, decrement, smallest
+    pivots = H[np.arange(p), np.arange(p)] ** 2
+    return g, decrement, pivots.min(0), (pivots > UNRESOLVED * diagonal).all(0)
 
 
 def _search(rows, V, loss, step, decrement, slow):
