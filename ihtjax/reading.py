@@ -71,26 +71,40 @@ def read(
         command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
         raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
     ordered = sorted(entries.items(), key=lambda item: item[0].file_name)
+    where = [(column, "in" if _is_list(value) else "==", value) for column, value in filters.items()]
+    where = [(column, how, list(value) if how == "in" else value) for column, how, value in where]
+
+    def part(item) -> pa.Table:
+        source = _source(run, table, verify, *item)
+        names = pq.read_schema(source).names
+        for column in filters:
+            if column not in names:
+                raise _no_column(table, column, names)
+        return pq.read_table(
+            source,
+            # A version that knew fewer columns may have written some of the files.
+            columns=None if columns is None else [column for column in columns if column in names],
+            filters=where or None,
+            read_dictionary=list(categorical),
+            page_checksum_verification=True,
+        )
+
+    needed = [item for item in ordered if _may_hold(item[0], filters)] or ordered[:1]
     with _failures_named(run, table, filters):
-        schema = pq.read_schema(_source(run, table, verify, *ordered[0]))
-        for column in (*filters, *(columns or ())):
-            if column not in schema.names:
-                raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
-        where = [(column, "in" if _is_list(value) else "==", value) for column, value in filters.items()]
-        where = [(column, how, list(value) if how == "in" else value) for column, how, value in where]
-
-        def part(item):
-            return pq.read_table(
-                _source(run, table, verify, *item),
-                columns=columns,
-                filters=where or None,
-                read_dictionary=list(categorical),
-                page_checksum_verification=True,
-            )
-
-        needed = [item for item in ordered if _may_hold(item[0], filters)] or ordered[:1]
         with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1)) as pool:
-            return pa.concat_tables(pool.map(part, needed))
+            found = pa.concat_tables(pool.map(part, needed), promote_options="default")
+        for column in columns or ():
+            if column not in found.column_names:
+                raise _no_column(table, column, _names(run, table, ordered[0]))
+        return found if columns is None else found.select(columns)
+
+
+def _names(run: RunDirectory, table: str, item: tuple[Unit, dict[str, Any]]) -> list[str]:
+    return pq.read_schema(_source(run, table, True, *item)).names
+
+
+def _no_column(table: str, column: str, names: list[str]) -> InputError:
+    return InputError(f"{table} has no column {column!r}; it has {', '.join(names)}")
 
 
 def _source(run: RunDirectory, table: str, verify: bool, unit: Unit, entry: dict[str, Any]):

@@ -4,6 +4,7 @@ import os
 
 import pandas as pd
 
+from ihtjax.errors import InputError
 from ihtjax.reading import load, read
 
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
@@ -46,15 +47,24 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
       A data frame with a row for each (method, s): ``trials``; ``certified``, ``open`` and ``refuted``, the shares by
       step size; ``best_support``, the share whose support is a best one; ``within_0.001`` .. ``within_0.1``, the
       shares whose loss is within that of the infimum (nats); the medians of ``gap``, ``support_gap`` and
-      ``optimization_gap``; ``attained``, the share whose support attains its infimum. Where the supports weren't
-      enumerated, what depends on it is NaN. Diverged trials count as trials that are within nothing.
+      ``optimization_gap``; ``attained``, the share whose support attains its infimum; ``heads_for_stable``, the share
+      whose support has a minimiser, and an HT-stable one where the trial heads; ``ht_stable``, the share of the same
+      trials that is called so at the run's ``ht_tol``. Where the supports weren't enumerated, or certificates are
+      older than a column, what depends on it is NaN. Diverged trials count as trials that are within nothing, and
+      are neither attained nor stable.
 
     Raises:
       InputError: there is no such run, or no certificate.
     """
-    columns = "method s step_status existence gap support_gap optimization_gap best_support infimum".split()
+    columns = "method s trial step_status existence gap support_gap optimization_gap best_support infimum".split()
+    try:
+        certificates = load(run_dir, "certificates", columns=[*columns, "minimizer_on_support"])
+    except InputError:  # older ones
+        certificates = load(run_dir, "certificates", columns=columns).assign(minimizer_on_support=None)
+    key = ["method", "s", "trial"]
+    certificates = certificates.merge(load(run_dir, columns=[*key, "ht_stable", "status"]), on=key, how="left")
     rows = []
-    for (method, s), trials in load(run_dir, "certificates", columns=columns).groupby(["method", "s"], sort=False):
+    for (method, s), trials in certificates.groupby(["method", "s"], sort=False):
         known = trials[trials.infimum.notna()]
         row = {"method": method, "s": s, "trials": len(trials)}
         row |= {status: (trials.step_status == status).mean() for status in STATUS}
@@ -62,6 +72,10 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
         row |= {f"within_{epsilon:g}": (known.gap <= epsilon).mean() for epsilon in WITHIN}
         row |= {name: trials[name].median() for name in ("gap", "support_gap", "optimization_gap")}
         row["attained"] = (trials.existence == "attained").mean()
+        told = trials[trials.minimizer_on_support.notna() | (trials.status == "diverged")]
+        known_at_all = trials.minimizer_on_support.notna().any()
+        row["heads_for_stable"] = (told.minimizer_on_support == "ht-stable").mean() if known_at_all else float("nan")
+        row["ht_stable"] = (told if known_at_all else trials).ht_stable.astype(float).mean()
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
 
@@ -92,13 +106,16 @@ def render_gaps(table: pd.DataFrame) -> str:
                 }
             ),
             "median gap to the best loss (nats): in all, for the wrong support, for unfinished\n"
-            "optimisation; share whose support attains its infimum",
+            "optimisation; share whose support attains its infimum, by a minimiser that is\n"
+            "HT-stable; share called HT-stable at the run's tolerance",
             text(
                 lambda row: {
                     "gap": nats(row.gap),
                     "wrong support": nats(row.support_gap),
                     "unfinished": nats(row.optimization_gap),
                     "attained": share(row.attained),
+                    "HT-stable": share(row.heads_for_stable),
+                    "called so": share(row.ht_stable),
                 }
             ),
         ]

@@ -42,22 +42,28 @@ def sparse_pairs(s, count, seed):
     return a, np.where(np.arange(count)[:, None] % 2, near, b)
 
 
+# Where every class, or every class but the third, has the same probability on each row; the latter costs an entry.
+ORIGIN, FAR = np.zeros(15), np.where(np.arange(15) == 14, -30.0, 0.0)
+
+
 @lru_cache
-def hessian_at_zero():
-    step = 1e-4 * np.eye(15)
-    H = (loss_and_gradient(step)[1] - loss_and_gradient(-step)[1]) / 2e-4
+def hessian(far):
+    step, base = 1e-4 * np.eye(15), FAR if far else ORIGIN
+    H = (loss_and_gradient(base + step)[1] - loss_and_gradient(base - step)[1]) / 2e-4
     return (H + H.T) / 2
 
 
-def directed_pair(M, s):
-    """An s-sparse pair that differs by a short multiple of the top eigenvector of the best M_SS, |S| = 2s."""
-    size = min(2 * s, 15)
-    S = np.array(list(itertools.combinations(range(15), size)))
+def directed_pair(M, s, base=ORIGIN):
+    """An s-sparse pair near base whose difference is a short multiple of the top eigenvector of the best M_SS."""
+    spare = s - np.count_nonzero(base)
+    free = np.flatnonzero(base == 0)
+    S = free[np.array(list(itertools.combinations(range(len(free)), min(2 * spare, len(free)))))]
     values, vectors = np.linalg.eigh(M[S[:, :, None], S[:, None, :]])
     best = values[:, -1].argmax()
-    a, b = np.zeros((2, 1, 15))
-    a[0, S[best][:s]] = -1e-3 * vectors[best, :s, -1]
-    b[0, S[best][s:]] = 1e-3 * vectors[best, s:, -1]
+    a, b = np.array([[base], [base]])
+    a[0, S[best][:spare]] = -1e-3 * vectors[best, :spare, -1]
+    b[0, S[best][spare:]] = 1e-3 * vectors[best, spare:, -1]
+    assert max(np.count_nonzero(a), np.count_nonzero(b)) <= s
     return a, b
 
 
@@ -76,9 +82,53 @@ def test_no_random_pair_exceeds_an_upper_end(s):
 @pytest.mark.parametrize("s", LEVELS)
 def test_a_directed_search_reaches_each_lower_end(s):
     found = softmax_bounds(X, 3, s)
-    H = hessian_at_zero()
-    assert 0.99 * found.rss_lower <= ratios(*directed_pair(H, s))[0][0] <= found.rss_upper
-    assert 0.99 * found.lipschitz_lower <= ratios(*directed_pair(H @ H, s))[1][0] <= found.lipschitz_upper
+    bases = [(hessian(False), ORIGIN)] + [(hessian(True), FAR)] * (s > 1)
+    smoothness = max(ratios(*directed_pair(H, s, base))[0][0] for H, base in bases)
+    lipschitz = max(ratios(*directed_pair(H @ H, s, base))[1][0] for H, base in bases)
+    # Not beyond them either, as far as these two points go: else the formula would leave something out.
+    assert smoothness == pytest.approx(found.rss_lower, rel=0.01) and smoothness <= found.rss_upper * (1 + 1e-6)
+    assert lipschitz == pytest.approx(found.lipschitz_lower, rel=0.01)
+    assert lipschitz <= found.lipschitz_upper * (1 + 1e-6)
+
+
+def test_with_two_classes_left_alone_the_ranges_are_points_from_s_5_on():
+    """Four features of two classes hold the top eigenvector: the bias is uncorrelated with standardised features."""
+    for s in range(5, 16):
+        found = softmax_bounds(X, 3, s)
+        top = np.linalg.eigvalsh(X.T @ X / len(X))[-1] / 2
+        assert found[:4] == pytest.approx([top] * 4, rel=1e-12) and found.rss_lower <= found.rss_upper
+    assert softmax_bounds(X, 3, 4).rss_lower < 0.95 * top
+
+
+@pytest.mark.parametrize("K, s", [(2, 2), (4, 2), (4, 3), (5, 3)])
+def test_with_other_numbers_of_classes_far_biases_reach_the_lower_end_too(K, s):
+    """Only two, or all but one, of the classes left: found by pairs whose biases are far out, one feature and more."""
+    rng = np.random.default_rng(K)
+    x = rng.normal(size=(40, 2))
+    x = (x - x.mean(0)) / x.std(0)
+    y = rng.integers(0, K, 40)
+    n = 3 * K
+    best = np.zeros(2)
+    for out in itertools.chain.from_iterable(itertools.combinations(range(K), r) for r in range(min(s, K - 1))):
+        for far in (-30.0, 30.0):
+            base = np.zeros(n)
+            base[2 * K + np.array(out, int)] = far
+            spare = s - len(out)
+
+            def at(theta):
+                each = np.broadcast_to(x, (len(theta), *x.shape)), np.broadcast_to(y, (len(theta), len(y)))
+                return reference.loss(theta, *each), reference.gradient(theta, *each)
+
+            H = (at(base + 1e-4 * np.eye(n))[1] - at(base - 1e-4 * np.eye(n))[1]) / 2e-4
+            for i, M in enumerate((H, H @ H)):
+                a, b = directed_pair((M + M.T) / 2, s, base)
+                (fa, ga), (fb, gb) = at(a), at(b)
+                square = ((b - a) ** 2).sum()
+                quotients = 2 * (fb - fa - (ga * (b - a)).sum(1))[0] / square, np.linalg.norm(gb - ga) / square**0.5
+                best[i] = max(best[i], quotients[i])
+            assert spare > 0
+    found = softmax_bounds(x, K, s)
+    assert best == pytest.approx([found.rss_lower, found.lipschitz_lower], rel=0.01)
 
 
 def test_the_constants_never_fall_as_s_grows():

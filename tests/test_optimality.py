@@ -3,12 +3,15 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import reference
 
 from ihtjax import InputError, SweepConfig, best_subset, certify_run, existence, gaps, load, sweep, trial_inputs
 from ihtjax.cli import main
+from ihtjax.data import load_table
 from ihtjax.store import RunDirectory
+from ihtjax.summaries import render_gaps
 
 KEY = ["method", "s", "trial"]
 
@@ -52,7 +55,10 @@ def test_it_is_the_oracle_of_the_trials_own_split(small, joined):
         X, y = inputs["X_train"], inputs["y_train"]
         assert row.loss == pytest.approx(reference.loss(row.theta[None].astype(float), X[None], y[None])[0], abs=1e-12)
         best = best_subset(X, y, row.s)
-        assert row.infimum == pytest.approx(best.loss, abs=1e-9) and row.n_best_supports == best.n_best
+        assert row.infimum == pytest.approx(best.loss, abs=1e-9) and (
+            row.n_best_supports,
+            row.n_best_supports_at_most,
+        ) == (best.n_best, best.n_best_at_most)
         assert row.best_existence == best.existence and np.count_nonzero(row.best_theta) <= row.s
         assert row.existence == existence(X, y, row.theta != 0)
 
@@ -74,6 +80,112 @@ def test_the_table_by_level(run, joined):
     for epsilon in (0.001, 0.01, 0.1):
         assert row[f"within_{epsilon:g}"] == pytest.approx((level.gap <= epsilon).mean())
     assert row.gap == level.gap.median() and row.refuted == (level.step_status == "refuted").mean()
+
+
+def heads_for(row, config):
+    """What a trial heads for, by Newton's method over its support alone, in parameters of the tests' own."""
+    inputs = trial_inputs(
+        dataclasses.replace(config, precision="float64"), row.s, row.data_seed, row.init_seed, row.support_seed
+    )
+    X, y = inputs["X_train"], inputs["y_train"]
+    if existence(X, y, row.theta != 0) != "attained":
+        return "none"
+    on = row.theta != 0
+    theta = row.theta.astype(np.float64)
+    step = 1e-5 * np.eye(15)[on]
+    for _ in range(40):
+        each = np.broadcast_to(X, (2 * on.sum(), *X.shape)), np.broadcast_to(y, (2 * on.sum(), len(y)))
+        slopes = reference.gradient(np.concatenate([theta + step, theta - step]), *each)[:, on]
+        H = (slopes[: on.sum()] - slopes[on.sum() :]) / 2e-5
+        g = reference.gradient(theta[None], X[None], y[None])[0]
+        # Nothing along the constants on a full block, along which the loss is flat.
+        move = np.zeros(15)
+        move[on] = -np.linalg.pinv((H + H.T) / 2, rcond=1e-7, hermitian=True) @ g[on]
+        length = 1.0
+        while f(theta + length * move, X, y) > f(theta, X, y) and length > 1e-6:
+            length /= 2
+        theta = theta + length * move
+    g = reference.gradient(theta[None], X[None], y[None])[0]
+    if np.abs(g[on]).max() > 1e-9:
+        return None
+    stable = np.abs(theta[on]).min() >= float(row.step_size) * np.where(on, 0, np.abs(g)).max()
+    return "ht-stable" if stable else "not ht-stable"
+
+
+def f(theta, X, y):
+    return reference.loss(theta[None], X[None], y[None])[0]
+
+
+def test_what_a_trial_heads_for_is_found_by_newton_from_its_end(small, joined):
+    verdicts = [(row.minimizer_on_support, heads_for(row, small)) for row in joined.itertuples()]
+    told = [(ours, theirs) for ours, theirs in verdicts if theirs is not None]
+    assert all(ours == theirs for ours, theirs in told)
+    assert len(told) > 50 and {"ht-stable", "none"} <= {ours for ours, _ in told}
+
+
+def test_a_trial_far_from_where_it_heads_is_not_called_stable_at_a_step_that_is_too_long(small, tmp_path):
+    """With long steps some minimisers violate (8): another entry would replace the smallest."""
+    config = dataclasses.replace(small, levels=(2, 3), trials=40, steps=40, step_size=5.0, dense=False)
+    run = certify_run(sweep(config, tmp_path / "run"), enumerate_supports=False)
+    frame = load(run).merge(load(run, "certificates"), on=[*KEY, "data_seed"])
+    counts = frame.minimizer_on_support.value_counts()
+    assert set(counts.index) == {"ht-stable", "not ht-stable", "none"}
+    for row in frame.itertuples():
+        assert heads_for(row, config) in (row.minimizer_on_support, None)
+    row = gaps(run).set_index("s").loc[3]
+    level = frame[frame.s == 3]
+    assert row.heads_for_stable == pytest.approx((level.minimizer_on_support == "ht-stable").mean())
+    assert row.ht_stable == pytest.approx(level.ht_stable.mean())
+
+
+def as_an_older_version_left_it(run, copy):
+    """The same certificates without what came later."""
+    shutil.copytree(run, copy)
+    directory = RunDirectory(copy)
+    later = ["minimizer_on_support", "infima_within", "n_best_supports_at_most"]
+    for unit, entry in directory.units().items():
+        if unit.method == "all":
+            (file,) = entry["files"]
+            table = pq.read_table(copy / file).drop_columns(later)
+            environment = {k: v for k, v in entry["environment"].items() if k != "format"}
+            directory.write_unit(unit, {"certificates": table}, environment)
+    return copy
+
+
+def test_certificates_of_an_older_version_are_read_and_done_again(run, small_run, monkeypatch, tmp_path):
+    from ihtjax.exact import optimality
+
+    monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
+    whole = certify_run(shutil.copytree(small_run, tmp_path / "new"))
+    old = as_an_older_version_left_it(whole, tmp_path / "old")
+    assert "minimizer_on_support" not in load(old, "certificates").columns
+    assert gaps(old).heads_for_stable.isna().all() and "HT-stable" in render_gaps(gaps(old))
+    certify_run(old, trials=5)  # the first unit alone
+    mixed = load(old, "certificates")
+    assert len(mixed) == 60 and mixed.minimizer_on_support.notna().sum() == 8 * 3
+    assert gaps(old).trials.tolist() == [20, 20, 20] and gaps(old).heads_for_stable.notna().all()
+    certify_run(old)
+    pd.testing.assert_frame_equal(load(old, "certificates"), load(whole, "certificates"))
+    assert RunDirectory(old).damage() == ([], [])
+
+
+def test_infima_are_within_what_the_table_says(run):
+    assert load(run, "certificates").infima_within.between(0, 1e-9).all()
+
+
+def test_a_run_on_data_with_a_sentinel_warns_once_if_at_all(tmp_path):
+    """Petal lengths with a row of 1e15, whose class has the longest: infima hang on digits that logits haven't."""
+    table = load_table("iris")
+    x = table.X[:, 2].copy()
+    x[149] = 1e15
+    pd.DataFrame({"length": x, "kind": np.array(table.class_names)[table.y]}).to_csv(tmp_path / "iris.csv", index=False)
+    config = SweepConfig(
+        data=str(tmp_path / "iris.csv"), target="kind", levels=(4,), trials=4, steps=20, n_monte=2, step_size=0.1
+    )
+    run = sweep(config, tmp_path / "run")
+    with pytest.warns(RuntimeWarning, match="some infima are only known within"):
+        certify_run(run)
+    assert (load(run, "certificates").infima_within > 1e-9).any()
 
 
 def test_summary_shows_the_gaps_once_they_are_known(run, small_run, capsys):
@@ -154,6 +266,7 @@ def test_a_trial_that_diverged_has_no_gap(tmp_path):
     frame = load(run).merge(load(run, "certificates"), on=KEY)
     bad = frame.status == "diverged"
     assert 0 < bad.sum() and frame[bad].gap.isna().all() and frame.infimum.notna().all()
+    assert frame[bad].minimizer_on_support.isna().all() and frame[~bad].minimizer_on_support.notna().all()
     assert (frame.step_status == "refuted").all()
 
 

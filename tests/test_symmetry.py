@@ -8,6 +8,7 @@ from ihtjax import canonical_parameters, canonical_support
 from ihtjax.exact.symmetry import (
     as_blocks,
     canonical_supports,
+    classes_below,
     count_classes,
     equal_supports,
     from_blocks,
@@ -84,9 +85,33 @@ def test_a_network_can_be_moved_to_any_support_of_its_class():
             )
 
 
-@pytest.mark.parametrize("K, size", [(2, 3), (3, 4), (3, 6)])
-def test_how_many_supports_a_class_has(K, size):
+@pytest.mark.parametrize("K", [2, 3, 4])
+def test_how_many_supports_classes_have(K):
     supports = all_supports(3 * K)
-    supports = supports[supports.sum(1) <= size]
-    found, counts = np.unique(canonical_support(supports, K), axis=0, return_counts=True)
-    assert [equal_supports(c, K, size) for c in found] == counts.tolist()
+    canonical = canonical_support(supports, K)
+    for support in np.unique(canonical, axis=0):
+        sizes = supports[(canonical == support).all(1)].sum(1)
+        assert equal_supports(support[None], K) == np.bincount(sizes, minlength=3 * K + 1).tolist()
+    assert equal_supports(np.unique(canonical, axis=0), K) == np.bincount(supports.sum(1)).tolist()
+
+
+@pytest.mark.parametrize("K", [2, 3, 4])
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+def test_the_classes_that_lie_only_in_given_ones(K, share):
+    """By looking at all pairs of supports, each inside the other."""
+    rng = np.random.default_rng(K)
+    supports = all_supports(2 * K)
+    canonical = canonical_support(supports, K)
+    for size in range(1, 2 * (K - 1) + 1):
+        given = canonical_supports(K, 2, size)
+        given = given[rng.random(len(given)) <= share]
+        known = {c.tobytes() for c in given}
+        expected = set()
+        for candidate in canonical_supports(K, 2, size - 1):
+            inside = supports[(canonical == candidate).all(1)]
+            holds = (inside[:, None] <= supports).all(-1).any(0) & (canonical.sum(1) == size)
+            above = {c.tobytes() for c in canonical[holds]}
+            if len(given) and above <= known:
+                expected.add(candidate.tobytes())
+        found = classes_below(given, K) if len(given) else given
+        assert {c.tobytes() for c in found} == expected and len(found) == len(expected)

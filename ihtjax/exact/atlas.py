@@ -28,7 +28,7 @@ class Atlas(NamedTuple):
       points: a data frame, one row for each support with s entries, the best first: ``support`` (names of its
         parameters), ``infimum`` (nats), ``group`` (supports with one number have equal infima, 0 the least),
         ``full_block``, ``attained``, ``ht_stable``, ``ht_margin`` (of (8); where no minimiser exists, at a point
-        within 1e-9 of the infimum), and ``landings``, how many starts ended on it.
+        that comes near the infimum), and ``landings``, how many starts ended on it.
       starts: where each start ended.
       arrived: the share of the starts within 1e-3 nats of their support's infimum.
       s: sparsity level.

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ihtjax.exact.extended import dual_gap, polish
+from ihtjax.exact.separation import column_scales
 from ihtjax.exact.symmetry import as_blocks, from_blocks
 
 # Supports that are solved together: a batch's temporaries stay in cache.
@@ -16,33 +18,49 @@ MAX_ITERATIONS = 200
 # Newton's decrement squared is about f - inf f, be it attained or approached.
 DECREMENT = 1e-12
 RIDGE = 1e-14
+# What is left of a diagonal entry of the Hessian, if less than this part, is rounding.
+UNRESOLVED = 1e-13
 # Along a direction that separates, the Hessian falls to about DECREMENT.
 SAFE_PIVOT = 1e-6
+SHORT = 1e-6
+# At a minimiser to the last digits.
+SHARP = 1e-24
+# Infima that may be exceeded by more are sought again in extended precision.
+NEAR_ENOUGH = 1e-10
 
 
 class RestrictedOptima(NamedTuple):
     """What `restricted_optima` found; `B` denotes the number of supports.
 
     Attributes:
-      infimum: f at ``theta`` ``[B]``, in nats, within 1e-9 of the infimum of f over the support, and never below it.
+      infimum: f at ``theta`` ``[B]``, in nats; where extended precision was needed, before theta is rounded.
       theta: ``[B, n]``, zero off the support.
       converged: ``[B]``, whether theta is a minimiser: Newton's step has become negligible where the Hessian on the
         support is safely positive definite. Where it is false, the infimum is only approached, or the minimiser is
         far away; `existence` tells the two apart.
+      within: ``[B]``, by how much ``infimum`` may exceed the infimum of f over the support, by duality and rounding
+        (nats). Some 1e-12 for sane data; more than 1e-9 where classes are apart by less than float64 can tell.
     """
 
     infimum: np.ndarray
     theta: np.ndarray
     converged: np.ndarray
+    within: np.ndarray
 
 
 class SoftmaxRows:
-    """Training rows ``[m, d]`` with classes ``[m]``, laid out for `restricted_optima`; K classes."""
+    """Training rows ``[m, d]`` with classes ``[m]``, laid out for `restricted_optima`; K classes.
+
+    Columns are scaled by `column_scales`, and parameters scaled back.
+    """
 
     def __init__(self, X: np.ndarray, y: np.ndarray, classes: int):
         order = np.argsort(y, kind="stable")
-        X = np.asarray(X, np.float64)[order]
-        self.X = np.column_stack([X, np.ones(len(X))])
+        X = np.column_stack([np.asarray(X, np.float64)[order], np.ones(len(order))])
+        self.scale = column_scales(X)
+        self.vanishes = ~X.any(0)
+        self.X = X / self.scale
+        self.y = np.asarray(y)[order]
         self.m, self.D = self.X.shape
         self.K = classes
         self.n = classes * self.D
@@ -53,9 +71,10 @@ class SoftmaxRows:
         self.product_of = np.zeros((self.D, self.D), np.intp)
         self.product_of[f, g] = self.product_of[g, f] = np.arange(len(f))
         self.Xt = np.ascontiguousarray(self.X.T) / self.m
+        self.mean_size = np.abs(self.X).mean(0)
 
     def probabilities(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """f ``[B]`` and class probabilities ``[K, m, B]`` at parameters ``[K, D, B]``."""
+        """f ``[B]`` and class probabilities ``[K, m, B]`` at scaled parameters ``[K, D, B]``."""
         P = np.empty((self.K, self.m, V.shape[-1]))
         loss = 0
         for c, rows in enumerate(self.rows_of):
@@ -76,16 +95,18 @@ class SoftmaxRows:
 
     def loss(self, theta: np.ndarray) -> np.ndarray:
         """f ``[B]`` at parameters ``[B, n]``."""
-        V = np.moveaxis(as_blocks(np.asarray(theta, np.float64), self.K), 0, -1)
-        return self.probabilities(V)[0]
+        return self.probabilities(self._scaled(theta))[0]
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """grad f ``[B, n]`` at parameters ``[B, n]``."""
-        V = np.moveaxis(as_blocks(np.asarray(theta, np.float64), self.K), 0, -1)
-        return from_blocks(np.moveaxis(self.slopes(self.probabilities(V)[1]), -1, 0))
+        G = self.slopes(self.probabilities(self._scaled(theta))[1])
+        return from_blocks(np.moveaxis(G, -1, 0) * self.scale)
+
+    def _scaled(self, theta):
+        return np.moveaxis(as_blocks(np.asarray(theta, np.float64), self.K) * self.scale, 0, -1)
 
     def slopes(self, P: np.ndarray) -> np.ndarray:
-        """grad f ``[K, D, B]`` from probabilities; the own class's residual is formed from the others'."""
+        """grad f ``[K, D, B]`` by scaled parameters; the own class's residual is formed from the others'."""
         G = np.zeros((self.K, self.D, P.shape[-1]))
         for c, rows in enumerate(self.rows_of):
             for k in range(self.K):
@@ -124,47 +145,90 @@ def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOpti
     """
     supports = np.asarray(supports, bool)
     infimum, theta, converged = np.empty(len(supports)), np.zeros(supports.shape), np.empty(len(supports), bool)
+    within = np.empty(len(supports))
     by_size = np.argsort(supports.sum(1), kind="stable")
     for start in range(0, len(supports), LANES):
         batch = by_size[start : start + LANES]
-        infimum[batch], theta[batch], converged[batch] = _solve(rows, supports[batch])
-    return RestrictedOptima(infimum, theta, converged)
+        infimum[batch], theta[batch], converged[batch], within[batch] = _solve(rows, supports[batch])
+    return RestrictedOptima(infimum, theta, converged, within)
 
 
 def _solve(rows: SoftmaxRows, supports: np.ndarray):
-    size = max(1, supports.sum(1).max())
-    # Entry i of a support is parameter (class, feature); what a smaller support lacks is parameter K * D, always 0.
-    flat = as_blocks(supports, rows.K).reshape(len(supports), -1)
-    entry = np.argsort(~flat, axis=1, kind="stable")[:, :size].T
-    entry = np.where(np.arange(size)[:, None] < flat.sum(1), entry, rows.K * rows.D)
-    out = np.empty(len(flat)), np.zeros((rows.K * rows.D, len(flat))), np.zeros(len(flat), bool)
+    flat, entry = _entries(rows, supports)
+    out = np.empty(len(flat)), np.zeros((rows.K * rows.D, len(flat))), np.zeros(len(flat), bool), np.empty(len(flat))
+
+    def leave(which, step, decrement, pivot, resolved):
+        to, which = lane[which], np.flatnonzero(which)
+        out[0][to], out[1][:, to] = loss[which], V[..., which].reshape(-1, len(to))
+        out[2][to] = (pivot[which] > SAFE_PIVOT) & (decrement[which] <= DECREMENT)
+        # |step|^2 <= decrement / pivot: where that is short, no u is below -1, and `dual_gap` is the decrement.
+        short = decrement[which] <= SHORT * pivot[which]
+        out[3][to[short]] = decrement[which[short]]
+        far = which[~short]
+        out[3][to[~short]] = dual_gap(P[..., far], rows.X @ step[..., far], rows.X @ V[..., far])
+        out[3][to[~resolved[which]]] = np.inf
+        out[3][to] += 2 * np.finfo(np.float64).eps * (rows.mean_size @ np.abs(V[..., which])).sum(0)
+        out[3][to] = np.minimum(out[3][to], loss[which])  # f is never below 0
 
     lane = np.arange(len(flat))
     V = np.zeros((rows.K, rows.D, len(flat)))
     loss, P = rows.probabilities(V)
     decrement_before = np.full(len(flat), np.inf)
     for _ in range(MAX_ITERATIONS):
-        step, decrement, pivot = _newton_step(rows, P, entry)
+        step, decrement, pivot, resolved = _newton_step(rows, P, entry)
         done = ~(decrement > DECREMENT)
         if done.any():
-            out[0][lane[done]], out[2][lane[done]] = loss[done], pivot[done] > SAFE_PIVOT
-            out[1][:, lane[done]] = V[..., done].reshape(-1, done.sum())
+            leave(done, step, decrement, pivot, resolved)
             keep = ~done
             if not keep.any():
                 break
             lane, V, loss, step, entry = lane[keep], V[..., keep], loss[keep], step[..., keep], entry[:, keep]
-            decrement, decrement_before = decrement[keep], decrement_before[keep]
+            decrement, decrement_before, P = decrement[keep], decrement_before[keep], P[..., keep]
         slow = decrement > 0.2 * decrement_before
         V, loss, P = _search(rows, V, loss, step, decrement, slow)
         decrement_before = decrement
     else:
-        out[0][lane], out[1][:, lane] = loss, V.reshape(-1, len(lane))
-    theta = from_blocks(out[1].T.reshape(-1, rows.K, rows.D))
-    return out[0], theta, out[2]
+        leave(np.full(len(lane), True), *_newton_step(rows, P, entry))
+    for i in np.flatnonzero(~(out[3] <= NEAR_ENOUGH)):
+        block = rows.K, rows.D
+        better = polish(rows.X, rows.y, flat[i].reshape(block), out[1][:, i].reshape(block), DECREMENT)
+        if not better[2] >= out[3][i]:
+            out[0][i], out[1][:, i], out[3][i] = better[0], better[1].ravel(), better[2]
+    theta = from_blocks(out[1].T.reshape(-1, rows.K, rows.D) / rows.scale)
+    return out[0], theta, out[2], out[3]
+
+
+def sharpened(rows: SoftmaxRows, supports: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Minimisers ``[B, n]`` over canonical supports, from parameters ``[B, n]`` near them: to the last digits.
+
+    `restricted_optima` stops where f is exact, which theta is only to the root. Newton's whole steps double its
+    digits; where they don't, extended precision goes on.
+    """
+    flat, entry = _entries(rows, supports)
+    V = np.moveaxis(as_blocks(theta, rows.K) * rows.scale, 0, -1)
+    for _ in range(3):
+        step, decrement, *_ = _newton_step(rows, rows.probabilities(V)[1], entry)
+        V = V + step
+    V = np.moveaxis(V, -1, 0)
+    for i in np.flatnonzero(~(decrement <= SHARP)):
+        begin = as_blocks(theta[i], rows.K) * rows.scale
+        V[i] = polish(rows.X, rows.y, flat[i].reshape(begin.shape), begin, SHARP)[1]
+    return from_blocks(V / rows.scale)
+
+
+def _entries(rows, supports):
+    """Supports as masks ``[B, K D]`` and as indices ``[size, B]``."""
+    # A column of zeros changes nothing; its parameters stay 0.
+    flat = (as_blocks(supports, rows.K) & ~rows.vanishes).reshape(len(supports), -1)
+    size = max(1, flat.sum(1).max(initial=0))
+    # Entry i of a support is parameter (class, feature); what a smaller support lacks is parameter K * D, always 0.
+    entry = np.argsort(~flat, axis=1, kind="stable")[:, :size].T
+    return flat, np.where(np.arange(size)[:, None] < flat.sum(1), entry, rows.K * rows.D)
 
 
 def _newton_step(rows, P, entry):
-    """Newton's step ``[K, D, B]`` on each lane's support, the squared decrement ``[B]``, and the smallest pivot."""
+    """Newton's step ``[K, D, B]`` on each lane's support, the squared decrement ``[B]``, the smallest pivot, and
+    whether every pivot is more than rounding."""
     size, B = entry.shape
     lanes = np.arange(B)
     G = np.concatenate([rows.slopes(P).reshape(-1, B), np.zeros((1, B))])
@@ -177,20 +241,23 @@ def _newton_step(rows, P, entry):
     if lacking.any():
         H[lacking[:, None] | lacking] = 0
     diagonal = np.arange(size)
-    H[diagonal, diagonal] += np.where(lacking, 1, RIDGE)
-    x, decrement, pivot = _solve_positive_definite(H, g)
+    H[diagonal, diagonal] = np.where(lacking, 1, H[diagonal, diagonal] * (1 + RIDGE))
+    x, decrement, pivot, resolved = _solve_positive_definite(H, g)
     step = np.zeros((rows.K * rows.D + 1, B))
     step[entry, lanes] = -x
-    return step[:-1].reshape(rows.K, rows.D, B), decrement, pivot
+    return step[:-1].reshape(rows.K, rows.D, B), decrement, pivot, resolved
 
 
 def _solve_positive_definite(H, g):
-    """x = H^-1 g, g' x and the smallest pivot by Cholesky, ``[p, p, B]`` and ``[p, B]``; overwrites both."""
-    p = len(H)
-    decrement, smallest = 0, np.inf
+    """x = H^-1 g, g' x, the smallest pivot, and whether all are more than rounding, by Cholesky.
+
+    H is ``[p, p, B]`` and g ``[p, B]``; both are overwritten.
+    """
+    p, decrement = len(H), 0
+    diagonal = H[np.arange(p), np.arange(p)]
+    floor = np.maximum(RIDGE * diagonal, np.finfo(np.float64).tiny)
     for j in range(p):
-        smallest = np.minimum(smallest, H[j, j])
-        pivot = np.sqrt(np.maximum(H[j, j], RIDGE))
+        pivot = np.sqrt(np.maximum(H[j, j], floor[j]))
         H[j:, j] /= pivot
         H[j, j] = pivot
         g[j] /= pivot
@@ -201,7 +268,8 @@ def _solve_positive_definite(H, g):
             g[j + 1 :] -= below * g[j]
     for j in reversed(range(p)):
         g[j] = (g[j] - (H[j + 1 :, j] * g[j + 1 :]).sum(0)) / H[j, j]
-    return g, decrement, smallest
+    pivots = H[np.arange(p), np.arange(p)] ** 2
+    return g, decrement, pivots.min(0), (pivots > UNRESOLVED * diagonal).all(0)
 
 
 def _search(rows, V, loss, step, decrement, slow):

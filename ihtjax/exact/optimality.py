@@ -17,8 +17,10 @@ from ihtjax.data import load_table
 from ihtjax.engine import make_problem
 from ihtjax.errors import InputError
 from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
-from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels
+from ihtjax.exact.newton import SoftmaxRows, sharpened
+from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
+from ihtjax.exact.separation import ATTAINED
+from ihtjax.exact.stability import NONE, STABLE, UNSTABLE, is_ht_stable, limit_of_descent
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.reading import load
 from ihtjax.records import Unit
@@ -28,6 +30,9 @@ from ihtjax.sweeps import gaps, stored_config, unfinished
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50
+# What the columns say. 2: `minimizer_on_support`, `infima_within`, best supports counted exactly, closer bounds.
+FORMAT = 2
+MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Split(NamedTuple):
@@ -63,9 +68,10 @@ def certify_run(
 ) -> Path:
     """Certify the trials of a finished run: write the dataset ``certificates``, a row for each.
 
-    What is there already is kept; a run that was extended needs only its new trials. Splits and standardisation are
+    What is there already is kept, but for units of an older version, which lack columns; a run that was extended needs
+    only its new trials. Splits and standardisation are
     the trials' own, in float64, so ``loss`` differs from ``train_loss`` by float32's rounding, some 1e-7; all gaps are
-    differences of float64 values, each within 1e-9.
+    differences of float64 values, each within ``infima_within`` of the truth.
 
     Args:
       run_dir: of a sweep of softmax regression.
@@ -80,6 +86,9 @@ def certify_run(
     Raises:
       InputError: there is no such run, it isn't finished or of another model, a level isn't among the run's, or there
         are too many supports to enumerate.
+
+    Warns:
+      RuntimeWarning: some infima may be further from the truth than 1e-9 (``infima_within`` says which).
     """
     show = show or progress.Silent()
     run = RunDirectory(run_dir).require()
@@ -111,15 +120,18 @@ def certify_run(
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
+        within = 0.0  # of all infima, the furthest
         show.start(sum(block.stop - block.start for block in blocks), "splits")
         try:
             for block in blocks:
                 table = _certify_block(run, config, block, show)
                 environment = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
-                environment |= {"levels": block.levels, "enumerated": block.enumerated}
+                environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
                 run.write_unit(Unit("all", 0, block.start, block.stop), {"certificates": table}, environment)
+                within = max(within, *table["infima_within"].to_pylist())
         finally:
             show.close()
+            warn_of(within)
     return run.path
 
 
@@ -135,7 +147,7 @@ class Block(NamedTuple):
 def plan(
     run: RunDirectory, show: progress.Silent, levels: Iterable[int], trials: int, enumerated: Iterable[int]
 ) -> list[Block]:
-    """What is still to be certified; units that are damaged or have too few levels are done again, as they are."""
+    """What is still to be certified; units that are damaged, older or of too few levels are done again."""
     found = run.survey()
     if found.stale:
         run.write_units(found.listing)
@@ -150,6 +162,7 @@ def plan(
         finished.append((unit.start, unit.stop))
         its = entry["environment"]
         lacking = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
+        lacking = lacking or its.get("format", 1) != FORMAT
         if unit.start < trials and lacking:
             both = sorted({*levels, *its["levels"]}), sorted({*enumerated, *its["enumerated"]})
             blocks.append(Block(unit.start, unit.stop, *both))
@@ -191,21 +204,65 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]
     best = search.best(enumerated, hints=supports) if enumerated else {}
     bounds = {s: softmax_bounds(X, K, s) for s in levels}
     answers = {s: search.describe(s, best[s], X, y) for s in best}
-    return [
-        _row(trial, loss[i], restricted[i], search.existence(supports[i], X, y), bounds[trial.s], answers.get(trial.s))
-        for i, trial in enumerate(trials.itertuples())
-    ]
+    existence = [search.existence(support, X, y) for support in supports]
+    own = pd.DataFrame(
+        {
+            "loss": loss,
+            "restricted_infimum": restricted,
+            "existence": existence,
+            "minimizer_on_support": minimizers_on_support(search, trials, theta, supports, existence),
+            "infima_within": search.within(supports),
+        }
+    ).to_dict("records")
+    return [_row(trial, own[i], bounds[trial.s], answers.get(trial.s)) for i, trial in enumerate(trials.itertuples())]
 
 
-def _row(trial, loss: float, restricted: float, existence: str, bounds: Bounds, best: BestSubset | None) -> dict:
-    row = {"trial": trial.trial, "s": trial.s, "method": trial.method, "data_seed": trial.data_seed}
+def minimizers_on_support(
+    search: Search, trials: pd.DataFrame, theta: np.ndarray, supports: np.ndarray, existence: list[str]
+) -> list[str | None]:
+    """What trials head for, if they stay on their supports: "ht-stable", "not ht-stable" or "none".
+
+    The first two where the support's infimum is attained: then gradient descent ends at a minimiser, and that is
+    HT-stable at the trial's step size, or isn't. Else no parameters with that support are HT-stable, since their
+    gradient on it can't vanish. None where the trial diverged.
+
+    Args:
+      search: in which the supports were solved.
+      trials: their rows of the ``trials`` table.
+      theta: their parameters ``[N, n]``, float64.
+      supports: canonical ``[N, n]``.
+      existence: `existence` on these.
+    """
+    attained = np.array([verdict == ATTAINED for verdict in existence]) & (trials.status == "ok").to_numpy()
+    minimisers = np.zeros_like(theta)
+    if attained.any():
+        found = np.stack([search.theta(support) for support in supports[attained]])
+        minimisers[attained] = sharpened(search.rows, supports[attained], found)
+    verdicts = []
+    for i, trial in enumerate(trials.itertuples()):
+        if trial.status != "ok":
+            verdicts.append(None)
+        elif not attained[i]:
+            verdicts.append(NONE)
+        else:
+            limit = limit_of_descent(search.rows, theta[i], minimisers[i])
+            stable = is_ht_stable(search.rows, limit, float(trial.step_size), trial.s)
+            verdicts.append(STABLE if stable else UNSTABLE)
+    return verdicts
+
+
+def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None) -> dict[str, Any]:
+    row = {"trial": trial.trial, "s": trial.s, "method": trial.method, "data_seed": trial.data_seed} | own
     row |= bounds._asdict() | {"bounds_exact": bounds.exact, "step_status": step_status(float(trial.step_size), bounds)}
-    loss = loss if np.isfinite(loss) else None
-    row |= {"loss": loss, "restricted_infimum": restricted, "existence": existence}
+    loss = row["loss"] = own["loss"] if np.isfinite(own["loss"]) else None
+    restricted = own["restricted_infimum"]
     row["optimization_gap"] = None if loss is None else loss - restricted
     if best is None:
         return row
-    row |= {"infimum": best.loss, "best_existence": best.existence, "n_best_supports": best.n_best}
+    row |= {"infimum": best.loss, "best_existence": best.existence}
+    row["infima_within"] = max(own["infima_within"], best.within)
+    for name, count in (("n_best_supports", best.n_best), ("n_best_supports_at_most", best.n_best_at_most)):
+        row[name] = None if count is None or count > MAX_INT64 else count
     row |= {"support_gap": restricted - best.loss, "best_support": bool(restricted - best.loss <= TIE)}
     return row | {"gap": None if loss is None else loss - best.loss, "best_theta": best.theta}
 
@@ -222,10 +279,12 @@ def _as_table(rows: list[dict[str, Any]], n: int) -> pa.Table:
             ("step_status", pa.string()),
             *((name, pa.float64()) for name in ("loss", "restricted_infimum", "optimization_gap")),
             ("existence", pa.string()),
-            *((name, pa.float64()) for name in ("infimum", "support_gap", "gap")),
+            ("minimizer_on_support", pa.string()),
+            *((name, pa.float64()) for name in ("infimum", "support_gap", "gap", "infima_within")),
             ("best_support", pa.bool_()),
             ("best_existence", pa.string()),
             ("n_best_supports", pa.int64()),
+            ("n_best_supports_at_most", pa.int64()),
             ("best_theta", pa.list_(pa.float64(), n)),
         ]
     )

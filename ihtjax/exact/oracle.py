@@ -1,6 +1,8 @@
 """The exact answer: the best of all supports with at most s entries."""
 
 import functools
+import itertools
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,19 +11,22 @@ import numpy as np
 from ihtjax.config import whole_number
 from ihtjax.errors import InputError
 from ihtjax.exact.newton import LANES, SoftmaxRows, restricted_optima
-from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.separation import ATTAINED, SEPARATED, existence
 from ihtjax.exact.symmetry import (
     canonical_support,
     canonical_supports,
+    classes_below,
     count_classes,
     equal_supports,
 )
 
-# Two infima closer than this are equal: both are exact to less.
+# Two infima closer than this are equal; on sane data both are exact to much less.
 TIE = 1e-9
 # More classes of supports than this are not enumerated: at 1e-4 to 1e-3 s each, it would take a quarter of an hour
 # for one split.
 MAX_CLASSES = 2_000_000
+# Where more classes of one size than this may be best ones, they are not counted.
+MAX_TIES = 10_000
 SECONDS_PER_CLASS = 2e-4
 
 
@@ -29,13 +34,18 @@ class BestSubset(NamedTuple):
     """The best that any parameters with at most s nonzero entries can do.
 
     Attributes:
-      loss: the infimum of f, in nats, within 1e-9.
+      loss: the infimum of f, in nats; see ``within``.
       support: mask ``[n]`` of a support that reaches it, in canonical form.
-      theta: ``[n]``, a point on that support within 1e-9 of the infimum.
+      theta: ``[n]``, a point on that support that reaches ``loss``, but for its rounding.
       attained: whether it is a minimiser; where the support (quasi-)separates the rows there is none.
       existence: "attained", "quasi-separated" or "separated" on that support.
-      supports: masks ``[c, n]``, all canonical supports of that size with this infimum.
-      n_best: how many supports with at most s entries are equal to one of these by symmetry.
+      supports: masks ``[c, n]``, all canonical supports with at most s entries whose infimum is within 1e-9 of
+        ``loss``; where there are more than 10,000 of one size, those of the largest size alone.
+      n_best: how many supports with exactly s entries have an infimum within 1e-9 of ``loss``; None where
+        ``supports`` isn't complete.
+      n_best_at_most: the same for supports with at most s entries.
+      within: by how much ``loss`` may exceed the infimum (nats), by duality and rounding. Some 1e-12 for sane data;
+        where it is more than 1e-9, classes are apart by less than float64 can tell, and ties are not to be trusted.
     """
 
     loss: float
@@ -44,7 +54,18 @@ class BestSubset(NamedTuple):
     attained: bool
     existence: str
     supports: np.ndarray
-    n_best: int
+    n_best: int | None
+    n_best_at_most: int | None
+    within: float
+
+
+class Solved(NamedTuple):
+    """A support's `RestrictedOptima`; the verdict is whether Newton's method met a minimiser, or `existence`."""
+
+    infimum: float
+    theta: np.ndarray
+    verdict: bool | str
+    within: float
 
 
 def best_subset(X: np.ndarray, y: np.ndarray, s: int) -> BestSubset:
@@ -60,6 +81,9 @@ def best_subset(X: np.ndarray, y: np.ndarray, s: int) -> BestSubset:
     Raises:
       InputError: s is out of range, X and y are no training rows, or there are too many supports to enumerate.
 
+    Warns:
+      RuntimeWarning: the answer may be further from the truth than 1e-9; ``within`` says how far.
+
     References:
       Best subset selection: Bertsimas, King and Mazumder, 2016, doi:10.1214/15-AOS1388. Supports that symmetry makes
       equal are solved once (`symmetry`), all others by Newton (`newton`).
@@ -67,8 +91,8 @@ def best_subset(X: np.ndarray, y: np.ndarray, s: int) -> BestSubset:
     Example:
       >>> X, y = np.array([[-2.], [-1.], [0.], [1.], [2.]]), np.array([0, 1, 0, 1, 1])
       >>> best = best_subset(X, y, 1)
-      >>> round(best.loss, 6), best.support.tolist(), best.attained, best.n_best
-      (0.514688, [True, False, False, False], True, 2)
+      >>> round(best.loss, 6), best.support.tolist(), best.attained, best.n_best, best.n_best_at_most
+      (0.514688, [True, False, False, False], True, 2, 2)
     """
     return best_subsets(X, y, [s])[0]
 
@@ -86,7 +110,20 @@ def best_subsets(X: np.ndarray, y: np.ndarray, levels: Sequence[int], classes: i
     check_levels(levels, K, X.shape[1] + 1)
     search = Search(SoftmaxRows(X, y, K))
     best = search.best(levels)
-    return [search.describe(s, best[s], X, y) for s in levels]
+    answers = [search.describe(s, best[s], X, y) for s in levels]
+    warn_of(max(answer.within for answer in answers))
+    return answers
+
+
+def warn_of(within: float) -> None:
+    """Warn if infima may be further off than a tie."""
+    if not within <= TIE:
+        warnings.warn(
+            f"some infima are only known within {within:.1e} nats, where {TIE:g} is usual: classes are apart by less "
+            f"than floats can tell; look for outliers and sentinels in the data",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 class Search:
@@ -102,33 +139,46 @@ class Search:
     def __init__(self, rows: SoftmaxRows):
         self.rows = rows
         self.found = {}
+        self.tied = {}
         self.least_of_size = np.full(rows.n + 1, np.inf)
+        self.lower_of_size = np.full(rows.n + 1, np.inf)
 
     def infima(self, supports: np.ndarray) -> np.ndarray:
-        """Infima ``[B]`` of canonical supports ``[B, n]``; each is solved once."""
+        """Infima ``[B]`` of canonical supports ``[B, n]``, as found; each is solved once."""
         keys = [support.tobytes() for support in supports]
         new = {key: i for i, key in enumerate(keys) if key not in self.found}
         if new:
             solved = supports[list(new.values())]
             optima = restricted_optima(self.rows, solved)
-            self.found |= dict(zip(new, zip(*optima)))
+            self.found |= dict(zip(new, itertools.starmap(Solved, zip(*optima))))
             np.minimum.at(self.least_of_size, solved.sum(1), optima.infimum)
-        return np.array([self.found[key][0] for key in keys])
+            np.minimum.at(self.lower_of_size, solved.sum(1), optima.infimum - optima.within)
+        return np.array([self.found[key].infimum for key in keys])
+
+    def within(self, supports: np.ndarray) -> np.ndarray:
+        """By how much the infima of canonical supports ``[B, n]`` that were solved may be exceeded ``[B]``."""
+        return np.array([self.found[support.tobytes()].within for support in supports])
 
     def theta(self, support: np.ndarray) -> np.ndarray:
-        """Parameters ``[n]`` within 1e-9 of the infimum of a canonical support that was solved."""
-        return self.found[support.tobytes()][1]
+        """Parameters ``[n]`` near the infimum of a canonical support that was solved."""
+        return self.found[support.tobytes()].theta
 
     def existence(self, support: np.ndarray, X: np.ndarray, y: np.ndarray) -> str:
-        """`existence` on a canonical support that was solved; a converged Newton iteration needs no linear program."""
-        infimum, theta, verdict = self.found[support.tobytes()]
-        if not isinstance(verdict, str):
-            verdict = ATTAINED if verdict else existence(X, y, support)
-            self.found[support.tobytes()] = infimum, theta, verdict
-        return verdict
+        """`existence` on a canonical support that was solved.
+
+        It takes no linear program where Newton's method met a minimiser, or where the mean loss is less than log 2
+        for one row and 0 for all others: then every row has a probability of more than 1/2 for its class.
+        """
+        key = support.tobytes()
+        if not isinstance(self.found[key].verdict, str):
+            infimum, _, converged, _ = self.found[key]
+            verdict = ATTAINED if converged else None
+            verdict = verdict or (SEPARATED if infimum < np.log(2) / self.rows.m else existence(X, y, support))
+            self.found[key] = self.found[key]._replace(verdict=verdict)
+        return self.found[key].verdict
 
     def best(self, levels: Sequence[int], hints: np.ndarray | None = None) -> dict[int, np.ndarray]:
-        """The best canonical supports ``[c, n]`` of each level, c > 1 where several are equal.
+        """The best canonical supports ``[c, n]`` of each level's largest size, c > 1 where several are equal.
 
         Args:
           levels: sparsity levels.
@@ -136,9 +186,13 @@ class Search:
         """
         K, D = self.rows.K, self.rows.D
         sizes = {min(s, (K - 1) * D) for s in levels}
+        most = max(count_classes(K, D, size) for size in sizes)
         best = {}
         lower = children = None
         for size in range(max(sizes), min(sizes) - 1, -1):
+            if count_classes(K, D, size) > most:  # between two levels, and not worth it: nothing carries over
+                lower = None
+                continue
             supports = canonical_supports(K, D, size)
             if lower is None:
                 lower, first = np.zeros(len(supports)), np.zeros(len(supports), bool)
@@ -161,18 +215,41 @@ class Search:
                 if len(batch):
                     infimum[batch] = self.infima(supports[batch])
             solved = np.isfinite(infimum)
-            lower = np.where(solved, infimum, lower)
+            lower[solved] = infimum[solved] - self.within(supports[solved])
             children = infimum <= infimum.min() + TIE
             best[size] = supports[children]
         return {s: best[min(s, (K - 1) * D)] for s in levels}
 
+    def ties(self, s: int, supports: np.ndarray) -> tuple[np.ndarray, bool]:
+        """All best canonical supports ``[c, n]`` with at most s entries, from those of the largest size; whether all.
+
+        A support with fewer entries is a best one only if every support that contains it is.
+        """
+        size = int(supports[0].sum())  # at most (K - 1) (d + 1): all larger levels have the same
+        if size not in self.tied:
+            found, complete = [supports], True
+            while complete and len(found[-1]):
+                below = classes_below(found[-1], self.rows.K)
+                complete = len(below) <= MAX_TIES
+                if complete:
+                    found.append(below[self.infima(below) <= self.least(s) + TIE])
+            self.tied[size] = (np.concatenate(found), True) if complete else (supports, False)
+        return self.tied[size]
+
     def describe(self, s: int, supports: np.ndarray, X: np.ndarray, y: np.ndarray) -> BestSubset:
-        """A level's answer from its best canonical supports."""
+        """A level's answer from its best canonical supports of the largest size."""
         support = supports[np.argmin(self.infima(supports))]
         verdict = self.existence(support, X, y)
-        n_best = sum(equal_supports(each, self.rows.K, s) for each in supports)
         theta = self.theta(support)
-        return BestSubset(self.least(s), support, theta, verdict == ATTAINED, verdict, supports, n_best)
+        supports, complete = self.ties(s, supports)
+        counts = equal_supports(supports, self.rows.K)[: s + 1]
+        n_best = (counts[s], sum(counts)) if complete else (None, None)
+        attained = verdict == ATTAINED
+        return BestSubset(self.least(s), support, theta, attained, verdict, supports, *n_best, self.exceeds(s))
+
+    def exceeds(self, s: int) -> float:
+        """By how much `least` may exceed the infimum over all supports with at most s entries, as far as searched."""
+        return max(self.least(s) - float(self.lower_of_size[: s + 1].min()), 0.0)
 
     def least(self, s: int) -> float:
         """The least infimum found on at most s entries; equal ones differ by rounding, which must not rise with s."""

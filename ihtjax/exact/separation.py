@@ -7,7 +7,7 @@ from ihtjax.errors import InputError
 from ihtjax.exact.symmetry import as_blocks
 
 ATTAINED, QUASI_SEPARATED, SEPARATED = "attained", "quasi-separated", "separated"
-# Beyond the solver's feasibility tolerance of 1e-7, for standardised features.
+# Beyond the solver's feasibility tolerance of 1e-7, for columns with mean square 1.
 SMALLEST_RISE = 1e-5
 
 
@@ -23,8 +23,11 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
 
         max sum A v  subject to  A v >= 0,      and, where that is positive,      max e  subject to  A v >= e.
 
+    Columns are scaled first, which changes no answer. Leads of less than 1e-5 of a column's root mean square aren't
+    told from none, so classes that are nearer to each other than that count as touching.
+
     Args:
-      X: standardised training rows ``[m, d]``.
+      X: training rows ``[m, d]``.
       y: their classes ``[m]``, 0 .. K - 1.
       support: mask ``[n]``, n = K (d + 1).
 
@@ -55,7 +58,8 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
     if not len(k):
         return ATTAINED
     # Differences z_{i, y_i} - z_{ij}, for each row i and each class j but y_i.
-    columns = np.column_stack([X, np.ones(m)])[:, None, f]
+    X = np.column_stack([X, np.ones(m)])
+    columns = (X / column_scales(X))[:, None, f]
     A = columns * ((y[:, None, None] == k) - 1.0 * (np.arange(K)[:, None] == k))
     A = A[np.arange(K) != y[:, None]]
     box = [(-1, 1)] * len(k)
@@ -63,6 +67,18 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
         return ATTAINED
     margin = _maximum(np.eye(len(k) + 1)[-1], np.column_stack([A, -np.ones(len(A))]), [*box, (0, None)])
     return SEPARATED if margin > SMALLEST_RISE else QUASI_SEPARATED
+
+
+def column_scales(X: np.ndarray) -> np.ndarray:
+    """The power of two nearest each column's root mean square ``[D]``, so that dividing rounds nothing; 1 for zeros.
+
+    Restricted infima and their existence don't feel the scale of a column, but rounding and tolerances do.
+    Standardised columns have scale 1.
+    """
+    largest = np.abs(X).max(0)
+    unit = np.where(largest == 0, 1, largest)
+    size = np.where(largest == 0, 1, np.sqrt(np.mean((X / unit) ** 2, axis=0)))
+    return 2.0 ** np.round(np.log2(unit) + np.log2(size))
 
 
 def _maximum(c, A, bounds):

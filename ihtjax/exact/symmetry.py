@@ -8,6 +8,7 @@ a network has d + 1 of them, and none of this couples two blocks.
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -88,13 +89,43 @@ def same_network(theta: np.ndarray, support: np.ndarray, classes: int) -> np.nda
     return from_blocks(blocks - shift[..., None, :] * (on if classes > 1 else 1)) * support
 
 
-def equal_supports(canonical: np.ndarray, classes: int, size: int) -> int:
-    """How many supports with at most ``size`` entries are of the class of a canonical support ``[n]``."""
-    entries = as_blocks(canonical, classes).sum(0)
-    full = int((entries == classes - 1).sum())
-    spare = size - int(entries.sum())
-    # Each full block holds K - 1 entries, in one of K ways, or all K, in one.
-    return sum(math.comb(full, extra) * classes ** (full - extra) for extra in range(min(full, spare) + 1))
+def equal_supports(canonical: np.ndarray, classes: int) -> list[int]:
+    """How many supports of 0 .. n entries are of the classes of canonical supports ``[C, n]``, all together."""
+    K = classes
+    blocks = as_blocks(canonical, K).sum(1)
+    counts = [0] * (canonical.shape[-1] + 1)
+    for (entries, full), C in Counter(zip(blocks.sum(1).tolist(), (blocks == K - 1).sum(1).tolist())).items():
+        # Each full block holds K - 1 entries, in one of K ways, or all K, in one.
+        for extra in range(full + 1):
+            counts[entries + extra] += C * math.comb(full, extra) * K ** (full - extra)
+    return counts
+
+
+def classes_below(canonical: np.ndarray, classes: int) -> np.ndarray:
+    """Canonical supports with one entry less whose classes all lie in these: ``[M, n]`` from ``[C, n]`` of one size.
+
+    A class lies in another if some of its supports lies in some of the other's. Returned are those for which every
+    class of one entry more that they lie in is among the given ones.
+    """
+    K = classes
+    blocks = as_blocks(canonical, K)
+    entries = blocks.sum(1)
+    # Every entry that a class lacks, of (K - 1) (d + 1), makes a class that it lies in.
+    if not entries.any() or len(canonical) <= (K - 1 - entries[0]).sum():
+        return canonical[:0]
+    found = []
+    for b in range(blocks.shape[-1]):
+        # A full block, which has K entries as well as K - 1, loses any two of K; another one any entry.
+        for left in itertools.combinations(range(K), K - 2):
+            found.append(blocks[entries[:, b] == K - 1])
+            found[-1][:, :, b] = _column(left, K)
+        for k in range(K):
+            found.append(blocks[(entries[:, b] < K - 1) & blocks[:, k, b]])
+            found[-1][:, k, b] = False
+    below, times = np.unique(from_blocks(np.concatenate(found)), axis=0, return_counts=True)
+    missing = K - as_blocks(below, K).sum(1)
+    # A block gains any entry that it lacks, but K - 1 are a full one whichever is gained, and that gains none.
+    return below[times == np.select([missing == 1, missing == 2], [0, 1], missing).sum(-1)]
 
 
 def count_classes(classes: int, blocks: int, size: int) -> int:

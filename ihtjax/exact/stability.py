@@ -1,0 +1,60 @@
+"""Whether the minimiser that a trial heads for is HT-stable."""
+
+import numpy as np
+
+from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.symmetry import as_blocks, from_blocks, same_network
+
+STABLE, UNSTABLE, NONE = "ht-stable", "not ht-stable", "none"
+# Minimisers are known to some 1e-12 of their size. What is nearer than this to vanishing, or to equality, is there.
+ROUNDING = 1e-9
+# Columns depend on each other where a singular value is this part of the largest.
+DEPENDENT = 1e-12
+
+
+def limit_of_descent(rows: SoftmaxRows, theta: np.ndarray, minimiser: np.ndarray) -> np.ndarray:
+    """The minimiser ``[n]`` that gradient descent on the support S of theta ends at, from theta.
+
+    The gradient is orthogonal to N = {v with support in S: no row's logits change but for a shift}, so descent keeps
+    theta's part in N. Two minimisers differ by an element of N. With P the orthogonal projection onto N,
+
+        limit = minimiser + P (theta - minimiser).
+
+    On a support with a full block N holds the constants on it, and the limit has theta's sum over it. Dependent
+    features add to N.
+
+    Args:
+      rows: the training rows.
+      theta: where descent begins ``[n]``.
+      minimiser: any minimiser over S, or over its canonical support ``[n]``.
+    """
+    K, support = rows.K, theta != 0
+    minimiser = same_network(minimiser, support, K)
+    R = np.linalg.qr(rows.X, mode="r")
+    on = as_blocks(support, K).ravel()
+    # Logits less their mean, for each entry of S, in orthonormal coordinates of the rows.
+    design = np.kron(np.eye(K) - 1 / K, R)[:, on]
+    _, size, Vt = np.linalg.svd(design)
+    size = np.pad(size, (0, len(Vt) - len(size)))
+    null = Vt[size <= DEPENDENT * size.max(initial=0)].T / np.tile(rows.scale, K)[on, None]
+    N = np.linalg.qr(null)[0]
+    difference = as_blocks(theta - minimiser, K).ravel()
+    difference[on] = N @ (N.T @ difference[on])
+    difference[~on] = 0
+    return minimiser + from_blocks(difference.reshape(K, -1))
+
+
+def is_ht_stable(rows: SoftmaxRows, theta: np.ndarray, step_size: float, s: int) -> bool:
+    """Whether a minimiser over its support ``[n]`` is HT-stable: (b) and (c) of `ihtjax.certify`, to rounding.
+
+    With S = supp(theta): if |S| = s, min |theta_S| >= gamma max |grad f| off S; if |S| < s, the whole gradient
+    vanishes. An entry vanishes if it is at most 1e-9 of the largest, a gradient if it is at most 1e-9 where columns
+    have mean square 1; of equal sides of the inequality the left counts as the larger.
+    """
+    scale = from_blocks(np.broadcast_to(rows.scale, (rows.K, rows.D)))
+    size = np.abs(theta) * scale
+    support = size > ROUNDING * size.max()
+    slope = np.where(support, 0, np.abs(rows.gradient(theta[None])[0]))
+    if support.sum() < s:
+        return bool((slope <= ROUNDING * scale).all())
+    return bool(np.abs(theta[support]).min() >= (1 - ROUNDING) * step_size * slope.max())
