@@ -64,7 +64,7 @@ def iht(learning_rate: optax.ScalarOrSchedule, s: jax.Array | int) -> optax.Grad
       ['3.000', '0.000', '2.000']
     """
     if not callable(learning_rate):
-        check("learning_rate", learning_rate, NOT_NEGATIVE)
+        learning_rate = check("learning_rate", learning_rate, NOT_NEGATIVE)
     return optax.chain(optax.sgd(learning_rate), keep_largest(s))
 
 

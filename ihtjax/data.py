@@ -166,7 +166,8 @@ def _classes(values: pd.Series, table: str) -> tuple[tuple[str, ...], np.ndarray
     if len(fractions):
         raise InputError(
             f"{table}: column {target!r} holds numbers such as {fractions[0]:g}, {K:,} distinct values, expected "
-            "classes: text or whole numbers; numbers can't be predicted yet, so name a class column, or write classes as text"
+            "classes: text or whole numbers; numbers can't be predicted yet, so name a class column, or write classes "
+            "as text"
         )
     if K > MAX_CLASSES or 2 * K > m:
         least = min(MAX_CLASSES, m // 2)

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import CERTIFIED, SweepConfig, whole_number
+from ihtjax.config import CERTIFIED, SweepConfig
 from ihtjax.data import Table
-from ihtjax.errors import InputError
+from ihtjax.errors import check, whole_number
 from ihtjax.exact.certified import certified_steps
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.trial import Point, Result, compile_batch, out_of_memory_named
@@ -82,9 +82,7 @@ def check_batch(batch: int | None, table: Table) -> int:
         if jax.default_backend() != "cpu":
             return GPU_BATCH
         return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
-    if not whole_number(1).holds(batch):
-        raise InputError(f"batch: got {batch!r}, expected {whole_number(1).text}")
-    return int(batch)
+    return check("batch", batch, whole_number(1))
 
 
 def workers() -> int:

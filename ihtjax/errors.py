@@ -65,6 +65,7 @@ POSITIVE = Expectation(
 NOT_NEGATIVE = Expectation(
     "a number of at least 0 that float32 can hold", lambda v: POSITIVE.holds(v) or (_is_real(v) and v == 0), "real"
 )
+SHARE = Expectation("a number between 0 and 1", lambda v: _is_real(v) and 0 < v < 1, "real")
 TEXT = Expectation("text", lambda v: isinstance(v, str) and v != "")
 PATH = Expectation("a path, as text or a pathlib.Path", _names_a_file)
 BOOLEAN = Expectation("True or False", lambda v: isinstance(v, bool))
@@ -84,7 +85,28 @@ def check(name: str, value: Any, expects: Expectation) -> Any:
         fits = expects.holds(value)
     if not fits:
         raise InputError(f"{name}: got {shown(value)}, expected {expects.text}")
-    return value
+    return float(value) if expects.kind == "real" and isinstance(value, numbers.Real) else value
+
+
+def numbers_in(name: str, value: Any, ndim: int | None, whole: bool = False) -> Any:
+    """The value as a NumPy array of finite float64 numbers, or of whole numbers, with so many axes; None: at least one.
+
+    Raises:
+      InputError: it can't be one without loss.
+    """
+    import numpy as np
+
+    kinds = "iu" if whole else "biuf"
+    wanted = f"{'whole' if whole else 'finite'} numbers, an array of {ndim or 'some'} axes"
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: got {shown(value)}, expected {wanted}") from None
+    if array.dtype.kind not in kinds or array.ndim != (max(array.ndim, 1) if ndim is None else ndim):
+        raise InputError(f"{name}: got {shown(array)}, expected {wanted}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: got NaN or infinity, expected finite numbers; drop such rows")
+    return array if whole else array.astype(np.float64)
 
 
 def shown(value: Any) -> str:
@@ -102,7 +124,7 @@ def plain(value: Any) -> Any:
         return value
     try:
         return value.item()
-    except TypeError:  # a key of jax.random
+    except NotImplementedError:  # a key of jax.random
         return value
 
 
