@@ -1,5 +1,15 @@
-"""``python -m ihtjax`` is the command line."""
+"""``ihtjax`` and ``python -m ihtjax``: Ctrl-C is watched before anything else is imported."""
 
-from ihtjax.cli import main
+from ihtjax import interrupts
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    interrupts.watch()
+    from ihtjax import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from ihtjax.certificate import Certificate, certify
+from ihtjax.draws import root_key
 from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, is_traced, shown, whole_number
 from ihtjax.lipschitz import as_key, estimate_lipschitz, slope_at
 from ihtjax.threshold import as_vector, hard_threshold
@@ -166,7 +167,7 @@ def solve(
       step_size: gamma; if None, 1 / L-hat_2s from `estimate_lipschitz` with standard normal draws.
       steps: how many steps to run.
       n_monte: Monte Carlo draws for L-hat_2s.
-      key: for those draws; ``jax.random.key(0)`` if None.
+      key: for those draws; that of seed 0 if None.
       ht_tol: largest absolute gradient entry that counts as vanishing.
 
     Raises:
@@ -189,17 +190,18 @@ def solve(
     ht_tol = check("ht_tol", ht_tol, POSITIVE)
     if step_size is not None:
         step_size = check("step_size", step_size, POSITIVE)
-    key = jax.random.key(0) if key is None else as_key("key", key)
+    key = root_key(0) if key is None else as_key("key", key)
     try:
         hash(f)
     except TypeError:
-        f = f.__call__  # jit needs a hash, which a method takes from its object's identity
+        f = partial(f)  # jit needs a hash, and a partial has one, that of its identity
     loss = jax.eval_shape(f, unravel(flat))
     if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise InputError(f"f: got {shown(loss)} at theta0, expected a real scalar")
-    theta, loss, gamma, certificate = _solve(
-        flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
-    )
+    with jax.threefry_partitionable(True):
+        theta, loss, gamma, certificate = _solve(
+            flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
+        )
     if step_size is None and not is_traced(gamma) and not jnp.isfinite(gamma):
         raise InputError(
             f"step_size: the estimate 1 / L-hat_2s is {gamma}, since the gradient of f is the same, or not finite, "

@@ -25,10 +25,12 @@ from ihtjax.engine import (
     make_problem,
     program,
     run_block,
+    triples,
     workers,
 )
 from ihtjax.progress import Silent
-from ihtjax.store import RunDirectory, Unit
+from ihtjax.records import Unit
+from ihtjax.store import RunDirectory
 from ihtjax.sweeps import unit_tables
 
 RATE_STEPS = 4000
@@ -127,7 +129,7 @@ def render(found: dict[str, Any]) -> str:
 def call_everywhere(engine, s: int) -> None:
     """One call of the engine on each worker at the same time, on different triples; returns when all are done."""
     trials = np.arange(engine.batch, dtype=np.uint32)
-    seeds = np.asarray(engine.triples(np.uint32(0), trials))
+    seeds = triples(0, trials)
     with ThreadPoolExecutor(workers()) as pool:
         list(pool.map(lambda _: run_block(engine, seeds, s), range(workers())))
 
@@ -162,7 +164,7 @@ def _import_seconds() -> float:
 
 def _writing_seconds(engine, config, s) -> float:
     """Write one unit of a level's trials."""
-    seeds = np.asarray(engine.triples(np.uint32(0), np.arange(engine.batch, dtype=np.uint32)))
+    seeds = triples(0, np.arange(engine.batch))
     N = min(config.trials, 65_536)
     columns = np.resize(np.arange(engine.batch), N)
     result, curve = run_block(engine, seeds, s)

@@ -1,5 +1,6 @@
 """The command line. Its options of a sweep are the fields of `SweepConfig`."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ihtjax import interrupts
 from ihtjax.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.errors import InputError
 
@@ -100,10 +102,22 @@ def sweep(run_dir, batch, overwrite, **options):
     from ihtjax import progress, sweeps
     from ihtjax.summaries import render, summary
 
+    def kept():
+        from ihtjax.store import RunDirectory
+
+        run = RunDirectory(run_dir)
+        done = sum(unit.method != "all" for unit in run.units()) if run.exists() else 0
+        if not done:
+            return "nothing was finished yet"
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        return f"{done} of {done + len(sweeps.unfinished(run))} units are safe in {run_dir}, {again} goes on"
+
+    interrupts.last_words(lambda: f"stopped; {kept()}")
     try:
         sweeps.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=progress.for_stream())
     except OSError as error:
-        raise InputError(f"{_reason(error)}; what was finished is safe, run the same command to resume") from error
+        raise InputError(f"{_reason(error)}; {kept()}") from error
+    interrupts.last_words(lambda: "stopped; the sweep is finished, see: ihtjax summary")
     table = summary(run_dir)
     click.echo(render(table))
     click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
@@ -196,15 +210,15 @@ def verify(run_dir):
     from ihtjax.sweeps import unfinished
 
     run = RunDirectory(run_dir).require()
-    _, problems = run.damage()
-    todo = unfinished(run)
-    for problem in problems:
+    found = run.survey()
+    todo = [unit for unit in unfinished(run) if unit not in found.whole and unit not in found.broken]
+    for problem in found.problems:
         click.echo(problem)
     for unit in todo:
         click.echo(f"{unit}: not computed yet")
-    if problems or todo:
+    if found.problems or todo:
         sys.exit(1)
-    click.echo(f"{run_dir}: {len(run.units())} units, all whole")
+    click.echo(f"{run_dir}: {len(found.whole)} units, all whole")
 
 
 @cli.command(short_help="Tell how far each trial is from the best possible.")
@@ -231,8 +245,17 @@ def oracle(run_dir, **options):
     """
     from ihtjax import progress, summaries
     from ihtjax.exact import optimality
+    from ihtjax.store import RunDirectory
 
-    optimality.certify_run(run_dir, show=progress.for_stream(), **options)
+    def kept():
+        trials = sum(unit.stop - unit.start for unit in RunDirectory(run_dir).units() if unit.method == "all")
+        return f"certificates of {trials:,} trials are safe in {run_dir}, the same command goes on"
+
+    interrupts.last_words(lambda: f"stopped; {kept()}")
+    try:
+        optimality.certify_run(run_dir, show=progress.for_stream(), **options)
+    except OSError as error:
+        raise InputError(f"{_reason(error)}; {kept()}") from error
     click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
 
 
@@ -254,7 +277,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
       ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
     """
     config = SweepConfig(**(options | {"curve_points": 0}))
-    from ihtjax import store
+    from ihtjax import files
     from ihtjax.exact import atlas as atlases
 
     if plot is not None:
@@ -264,7 +287,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
     found = atlases.build_atlas(config, s, data_seed, starts)
     click.echo(atlases.describe(found))
     if csv is not None:
-        store.write_atomically(csv, found.points.to_csv(index=False).encode())
+        files.write_atomically(csv, found.points.to_csv(index=False).encode())
         click.echo(f"\n{len(found.points):,} supports in {csv}")
     if plot is not None:
         plots.save(plots.draw_atlas(found), plot)
@@ -369,10 +392,14 @@ def main(argv: list[str] | None = None) -> None:
     except MemoryError:
         fail("not enough memory; use a smaller --batch, --n-monte or --trials")
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nihtjax: stopped; what was finished is safe, run the same command to resume", err=True)
-        # Threads still compute a batch that nobody waits for; files are only written by this one.
-        sys.stderr.flush()
-        os._exit(130)
+        interrupts.stop()
+    finally:
+        try:
+            sys.stderr.flush()
+        except (AttributeError, OSError, ValueError):
+            # Closed or full: what is left in its buffer goes nowhere, instead of into the exit code.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _reason(error: OSError) -> str:

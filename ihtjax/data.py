@@ -162,8 +162,8 @@ def _classes(values: pd.Series, table: str) -> tuple[tuple[str, ...], np.ndarray
         raise InputError(f"{table}: {m} rows, expected at least 5, since a fifth of them is kept for testing")
     if K < 2:
         raise InputError(f"{table}: column {target!r} holds {K} class, expected at least 2")
-    fractions = classes[np.isinf(classes) | (classes != np.floor(classes))] if kinds == {float} else ()
-    if len(fractions):
+    fractions = classes[np.isinf(classes) | (classes != np.floor(classes))] if kinds == {float} else classes[:0]
+    if fractions.size:
         raise InputError(
             f"{table}: column {target!r} holds numbers such as {fractions[0]:g}, {K:,} distinct values, expected "
             "classes: text or whole numbers; numbers can't be predicted yet, so name a class column, or write classes "

@@ -1,5 +1,8 @@
 """What a trial draws at random, from its seeds alone."""
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from jax import random
@@ -10,12 +13,39 @@ from ihtjax.threshold import largest
 DATA, INIT, SUPPORT = range(3)
 
 
+@contextlib.contextmanager
+def settings(precision: str) -> Iterator[None]:
+    """What draws and programs depend on beside their inputs, whatever the process's configuration of JAX says.
+
+    The seeds' offset isn't among them: no key is made from a seed by JAX (see `root_key`).
+    """
+    with contextlib.ExitStack() as stack:
+        for setting in (
+            jax.enable_x64(precision == "float64"),
+            jax.threefry_partitionable(True),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            jax.transfer_guard("allow"),
+            jax.default_matmul_precision(None),
+            jax.debug_nans(False),
+            jax.debug_infs(False),
+            jax.disable_jit(False),
+        ):
+            stack.enter_context(setting)
+        yield
+
+
+def root_key(seed: jax.Array | int) -> jax.Array:
+    """The Threefry key of a 32-bit seed: that of ``jax.random.key`` without JAX_RANDOM_SEED_OFFSET."""
+    return random.wrap_key_data(jnp.stack([jnp.uint32(0), jnp.uint32(seed)]), impl="threefry2x32")
+
+
 def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
     """The seed triple (data, init, support) of one trial, uint32 ``[3]``: a function of root seed and index alone."""
-    return random.bits(random.fold_in(random.key(root, impl="threefry2x32"), trial), (3,), jnp.uint32)
+    return random.bits(random.fold_in(root_key(root), trial), (3,), jnp.uint32)
 
 
-def stream(purpose: int, seed: jax.Array) -> jax.Array:
+def stream(purpose: int, seed: jax.Array | int) -> jax.Array:
     """The key of one purpose and one seed: they are the two words of a Threefry key."""
     return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl="threefry2x32")
 

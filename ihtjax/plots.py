@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from ihtjax.errors import InputError
 from ihtjax.exact.starts import best_of
+from ihtjax.files import write_atomically
 from ihtjax.single import SingleTrial
-from ihtjax.store import write_atomically
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
 

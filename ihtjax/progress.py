@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, plain lines through a pipe, nothing at all."""
 
+import contextlib
 import sys
 import time
 
@@ -22,11 +23,32 @@ class Silent:
         """End."""
 
 
+class Forgiving:
+    """A stream for progress: once it can't be written to, because it was closed or its disk is full, it says nothing.
+
+    Work doesn't end because nobody can read how far it is.
+    """
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            self.file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.file.flush()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
 class Bar(Silent):
     """A bar with rate and time left, on a terminal."""
 
     def __init__(self, file=None):
-        self.file = file or sys.stderr
+        self.file = Forgiving(file or sys.stderr)
         self.bar = None
 
     def start(self, total: int, unit: str = "lane-steps") -> None:
@@ -55,7 +77,7 @@ class Lines(Silent):
     """The same as plain lines, one every few seconds."""
 
     def __init__(self, file=None, every: float = 5.0):
-        self.file = file or sys.stderr
+        self.file = Forgiving(file or sys.stderr)
         self.every = every
 
     def start(self, total: int, unit: str = "lane-steps") -> None:
@@ -76,6 +98,16 @@ class Lines(Silent):
 
 
 def for_stream(file=None) -> Silent:
-    """A `Bar` if the stream (stderr by default) is a terminal, else `Lines`."""
+    """A `Bar` if the stream (stderr by default) is a terminal, else `Lines`; `Silent` if there is none."""
     file = file or sys.stderr
+    if file is None or file.closed:
+        return Silent()
     return Bar(file) if file.isatty() else Lines(file)
+
+
+def in_words(seconds: float) -> str:
+    """A rough length of time, as in "40 s", "12 min" or "85 h"."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"

@@ -75,7 +75,7 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
       (120, 4)
     """
     table, s, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
-    with jax.enable_x64(config.precision == "float64"):
+    with draws.settings(config.precision):
         problem = make_problem(table, config.standardize, config.init, config.precision)
         train, test = problem.split(draws.stream(draws.DATA, data_seed))
         X_train, y_train = problem.rows(train)

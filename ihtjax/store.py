@@ -2,44 +2,31 @@
 
 import contextlib
 import hashlib
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ihtjax import files
 from ihtjax.errors import InputError
+from ihtjax.records import (
+    TABLES,
+    Damaged,
+    Held,
+    Unit,
+    check_config,
+    check_entry,
+    check_units,
+    unit_of,
+    with_checksum,
+    without_checksum,
+)
+from ihtjax.sealed import has_seal, record_in, sealed_parquet
 
-TABLES = ("trials", "curves", "certificates")
-FORMAT = 1
-OURS = re.compile(r"(iht|gd|all)-s\d+-\d+-\d+\.parquet")
-
-
-class Unit(NamedTuple):
-    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole.
-
-    Certificates are of all methods and levels at once: method "all", level 0.
-    """
-
-    method: str
-    s: int
-    start: int
-    stop: int
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.method}-s{self.s:05d}-{self.start:09d}-{self.stop - 1:09d}.parquet"
-
-    def __str__(self):
-        if self.method == "all":
-            return f"certificates, trials {self.start} to {self.stop - 1}"
-        return f"{self.method}, s = {self.s}, trials {self.start} to {self.stop - 1}"
+Units = dict[Unit, dict[str, Any]]
 
 
 class Damage(NamedTuple):
@@ -52,15 +39,39 @@ class Damage(NamedTuple):
         return f"{self.path}: {self.what}"
 
 
+class Survey(NamedTuple):
+    """What a look at every byte of a run directory found.
+
+    Attributes:
+      whole: the finished units, each with its entry for the manifest.
+      broken: units of this run with a file that is missing or damaged; computed again, they are whole.
+      problems: all that is wrong.
+      listing: what the manifest should say: what is whole, and what it lists and is broken.
+      stale: whether it says something else.
+    """
+
+    whole: Units
+    broken: list[Unit]
+    problems: list[Damage]
+    listing: Units
+    stale: bool
+
+
 class RunDirectory:
-    """The files of one run. Reading needs no lock; everything that writes is called under `lock`."""
+    """The files of one run. Reading needs no lock; everything that writes is called under `lock`.
+
+    Where a file lies follows from its unit, never from a record. The manifest lists what is finished; each Parquet
+    file holds the same of itself, so that a manifest which was lost or damaged is made again from the files.
+    """
 
     def __init__(self, path: str | os.PathLike):
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise InputError(f"run_dir: got {path!r}, expected the path of a directory")
         self.path = Path(path)
 
     def exists(self) -> bool:
         """Whether this is a run directory, whole or not."""
-        return any((self.path / name).exists() for name in ("config.json", "manifest.json"))
+        return any(os.path.lexists(self.path / name) for name in ("config.json", "manifest.json"))
 
     def require(self) -> "RunDirectory":
         """Raise `InputError` unless this is a run directory with a readable configuration."""
@@ -98,6 +109,8 @@ class RunDirectory:
         except (OSError, NotImplementedError) as error:
             raise InputError(f"{self.path}: cannot lock this directory ({error}); choose another") from error
         try:
+            for table in TABLES:
+                files.own_folder(self.path / table)
             yield
         finally:
             if new and not self.exists():
@@ -111,233 +124,255 @@ class RunDirectory:
     # Configuration and manifest.
 
     def config(self) -> dict[str, Any] | None:
-        """What `write_config` wrote; None if the directory is new."""
-        keys = {"config": dict, "config_hash": str, "data_sha256": str, "parameters": list, "batch": int}
-        stored = self._read_json("config.json", keys)
-        if stored is None and self._files():
-            raise InputError(
-                f"{self.path}: config.json is missing but there are result files; restore it, "
-                "or start again with --overwrite"
-            )
-        return stored
+        """What `write_config` wrote; None if the directory is new.
+
+        A record that was lost or damaged is taken from the files that were written under it.
+
+        Raises:
+          InputError: they don't hold it either, or it is of a later format.
+        """
+        try:
+            content = self._record("config.json")
+            if content is not None:
+                return check_config(content)
+            damage = "missing, but there are result files"
+        except Damaged as error:
+            damage = f"unreadable ({error})"
+        found = self._config_in_files()
+        if found is None and ("missing" not in damage or self._files()):
+            raise InputError(f"{self.path / 'config.json'}: {damage}; restore it, or start again with --overwrite")
+        return found
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_atomically(self.path / "config.json", _json({"format": FORMAT} | config))
+        files.write_atomically(self.path / "config.json", with_checksum(config))
 
-    def units(self) -> dict[Unit, dict[str, Any]]:
-        """The finished units, with the hash and size of each file."""
-        manifest = self._read_json("manifest.json", {"units": list})
-        if manifest is None:
-            found = self._files()
-            if found:
-                raise InputError(
-                    f"{self.path}: manifest.json is missing but there are {len(found)} result files; "
-                    "restore it, or start again with --overwrite"
-                )
-            return {}
+    def units(self) -> Units:
+        """The units that the manifest lists, each with hash, size and rows of its files, and its environment."""
+        stored = self.config()
         try:
-            for entry in manifest["units"]:
-                if not all({"sha256", "bytes"} <= expected.keys() for expected in entry["files"].values()):
-                    raise KeyError("sha256 or bytes")
-            return {Unit(*entry["unit"]): entry for entry in manifest["units"]}
-        except (TypeError, KeyError, AttributeError) as error:
-            raise self._unreadable("manifest.json", f"not a list of units with their files: {error}") from error
+            listed = self._listed(stored)
+        except Damaged:
+            listed = None
+        return self.survey().whole if listed is None and stored is not None else listed or {}
 
-    def write_units(self, units: dict[Unit, dict[str, Any]]) -> None:
+    def write_units(self, units: Units) -> None:
         entries = [units[unit] for unit in sorted(units)]
-        write_atomically(self.path / "manifest.json", _json({"format": FORMAT, "units": entries}))
+        files.write_atomically(self.path / "manifest.json", with_checksum({"units": entries}))
 
     # Results.
 
     def write_unit(self, unit: Unit, tables: dict[str, pa.Table], environment: dict[str, Any]) -> None:
-        """Write a unit's files, then list it in the manifest: only then it counts as finished."""
-        files = {}
-        for name, table in tables.items():
-            data = parquet_bytes(table)
-            path = f"{name}/{unit.file_name}"
-            (self.path / name).mkdir(exist_ok=True)
-            write_atomically(self.path / path, data)
-            files[path] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "rows": table.num_rows}
-        self.write_units(self.units() | {unit: {"unit": list(unit), "files": files, "environment": environment}})
+        """Write a unit's files, its main one last, then list it in the manifest: only then it counts as finished."""
+        stored, listed = self.config(), self.units()
+        entry: dict[str, Any] = {"unit": list(unit), "files": {}, "environment": environment}
+        for name in sorted(tables, key=lambda name: name == unit.main_table):
+            table = tables[name]
+            data = sealed_parquet(table, {"table": name, "rows": table.num_rows, "run": stored} | entry)
+            files.own_folder(self.path / name, make=True)
+            path = self.path / unit.path(name)
+            if os.path.lexists(path) and unit not in listed and not self._is_own(unit, name, stored):
+                files.set_aside(path)
+            files.write_atomically(path, data)
+            entry["files"] = entry["files"] | {name: _of_file(data, table.num_rows)}
+        self.write_units(listed | {unit: entry})
 
-    def damage(self) -> tuple[list[Unit], list[Damage]]:
-        """Hold every file against the manifest: the units that are not whole, and all that is wrong."""
+    def read_file(self, unit: Unit, table: str, entry: dict[str, Any]) -> bytes:
+        """The bytes of a unit's file, held against its entry, or against the record in the file itself.
+
+        Raises:
+          Damaged: they are neither what the entry says, nor a later file of this unit.
+        """
+        data, expected = self._bytes(unit, table), entry["files"][table]
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == expected["sha256"]:
+            return data
+        later = self._entry_in_file(unit, self.config())
+        if later is not None and digest == later["files"][table]["sha256"]:
+            return data  # its writer was killed before it could list it
+        if len(data) != expected["bytes"]:
+            raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
+        raise Damaged("damaged, its SHA-256 differs from the manifest's")
+
+    def survey(self) -> Survey:
+        """Hold every file against the manifest, and what that doesn't list against the file's own record."""
         # Looked at before the manifest is read: a sweep that is running lists a file after writing it.
         there = self._files()
-        broken, problems, listed = [], [], set()
-        for unit, entry in self.units().items():
-            listed |= entry["files"].keys()
-            wrong = {path: self._what_is_wrong(path, expected) for path, expected in entry["files"].items()}
-            if any(wrong.values()):
+        stored, problems = self.config(), self._damaged_records()
+        if stored is None:
+            return Survey({}, [], problems, {}, False)
+        try:
+            manifest = self._listed(stored)
+        except Damaged:
+            manifest = None
+        whole, listing, broken = {}, {}, []
+        for unit, entry in (manifest or {}).items():
+            wrong = self._what_is_wrong(unit, entry)
+            later = self._entry_in_file(unit, stored) if wrong else entry
+            listing[unit] = later or entry
+            if later:
+                whole[unit] = later
+            else:
                 broken.append(unit)
-                problems += [Damage(path, what) for path, what in wrong.items() if what]
-        problems += [Damage(path, "foreign, the manifest does not list it") for path in there if path not in listed]
-        return broken, problems
-
-    def drop(self, units: list[Unit]) -> None:
-        """Forget units and delete what is left of their files."""
-        entries = self.units()
-        gone = [entries.pop(unit) for unit in units]
-        self.write_units(entries)
-        for entry in gone:
-            for path in entry["files"]:
-                (self.path / path).unlink(missing_ok=True)
-
-    def remove_leftovers(self) -> list[str]:
-        """Delete what a killed process may have left, and say which of it were result files.
-
-        These are temporary files, and files of units that were not listed yet: they would be computed again, maybe
-        under another name, and then be there twice. Folders that somebody put here are not looked into.
-        """
-        for folder in (self.path, *(self.path / table for table in TABLES)):
-            for path in folder.glob(".*.tmp"):
-                path.unlink()
-        listed = {path for entry in self.units().values() for path in entry["files"]}
-        unlisted = [path for path in self._own_files() if path not in listed]
-        for path in unlisted:
-            (self.path / path).unlink()
-        return unlisted
+                problems += wrong
+        held = Held(listing)
+        accounted = {unit.path(table) for unit, entry in listing.items() for table in entry["files"]}
+        for path in there:
+            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            if path in accounted or unit is None or table != unit.main_table:
+                continue
+            entry = self._entry_in_file(unit, stored)
+            if entry and held.add(unit):
+                whole[unit] = listing[unit] = entry
+                accounted |= {unit.path(table) for table in entry["files"]}
+                if manifest is not None:
+                    problems.append(Damage(path, "whole, but the manifest does not list it yet"))
+        for path in there:
+            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            if path in accounted:
+                continue
+            if unit and self._is_own(unit, table, stored) and held.add(unit):
+                broken.append(unit)
+                accounted |= {unit.path(table) for table in TABLES}
+                problems.append(Damage(path, "of a unit that was not finished"))
+            elif unit and manifest is None and not self._has_seal(unit, table):
+                raise InputError(
+                    f"{self.path / 'manifest.json'}: missing or damaged, and {path} is of an earlier version, which "
+                    "kept its record there alone; restore it, or start again with --overwrite"
+                )
+            else:
+                problems.append(Damage(path, "foreign, the manifest does not list it"))
+        return Survey(whole, broken, problems, listing, listing != (manifest or {}))
 
     def clear(self) -> None:
         """Forget and delete all results; the configuration stays, so that a killed `clear` leaves a run directory."""
         self.write_units({})
-        for path in self._own_files():
-            (self.path / path).unlink()
+        for path in self._files():
+            if unit_of(path.split("/", 1)[1]):
+                (self.path / path).unlink()
 
-    def _own_files(self) -> list[str]:
-        """Result files by their names, as paths below the run directory."""
-        return [f"{t}/{p.name}" for t in TABLES for p in (self.path / t).glob("*.parquet") if OURS.fullmatch(p.name)]
+    def remove_temporaries(self) -> None:
+        """Delete what killed writes left; nobody else writes under the lock."""
+        files.remove_temporaries(self.path, r"(config|manifest)\.json")
+        for table in TABLES:
+            if (self.path / table).is_dir():
+                files.remove_temporaries(self.path / table, r"(iht|gd|all)-s\d+-\d+-\d+\.parquet")
+
+    # What a file says of itself.
+
+    def _entry_in_file(self, unit: Unit, stored: dict[str, Any]) -> dict[str, Any] | None:
+        """The entry in the record of a unit's main file; None unless all its files are there and whole."""
+        try:
+            data = self._bytes(unit, unit.main_table)
+            record = own_record(data, unit, unit.main_table, stored)
+            if record is None:
+                return None
+            its = record["files"] | {unit.main_table: _of_file(data, record["rows"])}
+            _, entry = check_entry({**record, "files": its}, stored)
+        except (Damaged, KeyError, TypeError):
+            return None
+        others = {table: of_file for table, of_file in entry["files"].items() if table != unit.main_table}
+        return None if self._what_is_wrong(unit, {"files": others}) else entry
+
+    def _is_own(self, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
+        """Whether a unit's file of a table is whole, and written for this run."""
+        try:
+            return own_record(self._bytes(unit, table), unit, table, stored) is not None
+        except Damaged:
+            return False
+
+    def _has_seal(self, unit: Unit, table: str) -> bool:
+        try:
+            return has_seal(self._bytes(unit, table))
+        except Damaged:
+            return True
+
+    def _config_in_files(self) -> dict[str, Any] | None:
+        """The configuration's record in the result files, with all levels and trials; None if they differ in more."""
+        found = []
+        for path in self._files():
+            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            if unit is None or table != unit.main_table:
+                continue
+            try:
+                record = record_in(self._bytes(unit, table))
+                found += [] if record is None else [check_config(dict(record["run"]))]
+            except (Damaged, KeyError, TypeError):
+                continue
+        if len({content["config_hash"] for content in found}) != 1:
+            return None
+        levels = sorted({s for content in found for s in content["config"]["levels"]})
+        trials = max(content["config"]["trials"] for content in found)
+        return found[0] | {"config": found[0]["config"] | {"levels": levels, "trials": trials}}
+
+    # Files.
 
     def _files(self) -> list[str]:
         """What `pandas.read_parquet` would read, as paths below the run directory."""
-        found = [p.relative_to(self.path) for t in TABLES for p in (self.path / t).rglob("*") if p.is_file()]
+        folders = [files.own_folder(self.path / table) for table in TABLES]
+        found = [p.relative_to(self.path) for folder in folders for p in folder.rglob("*") if not p.is_dir()]
         return sorted(p.as_posix() for p in found if not any(part[0] in "._" for part in p.parts))
 
-    def _what_is_wrong(self, path: str, expected: dict[str, Any]) -> str | None:
+    def _bytes(self, unit: Unit, table: str) -> bytes:
+        path = self.path / unit.path(table)
+        files.own_folder(path.parent)
         try:
-            data = (self.path / path).read_bytes()
+            return files.read_file(path)
         except FileNotFoundError:
-            return "missing"
+            raise Damaged("missing") from None
         except OSError as error:
-            return f"unreadable: {error.strerror}"
-        if len(data) != expected["bytes"]:
-            return f"torn, {len(data)} bytes instead of {expected['bytes']}"
-        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-            return "damaged, its SHA-256 differs from the manifest's"
-        return None
+            raise Damaged(f"unreadable: {error.strerror}") from error
 
-    def _read_json(self, name: str, keys: dict[str, type]) -> dict[str, Any] | None:
+    def _what_is_wrong(self, unit: Unit, entry: dict[str, Any]) -> list[Damage]:
+        """What is wrong with the files of an entry."""
+        wrong = []
+        for table, expected in entry["files"].items():
+            try:
+                data = self._bytes(unit, table)
+                if len(data) != expected["bytes"]:
+                    raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
+                if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+                    raise Damaged("damaged, its SHA-256 differs from the manifest's")
+            except Damaged as error:
+                wrong.append(Damage(unit.path(table), str(error)))
+        return wrong
+
+    def _listed(self, stored: dict[str, Any] | None) -> Units | None:
+        """The manifest's units; None if there is no manifest."""
+        manifest = None if stored is None else self._record("manifest.json")
+        return None if manifest is None else check_units(manifest.get("units"), stored)
+
+    def _damaged_records(self) -> list[Damage]:
+        stored, problems = self.config(), []
+        checks = {"config.json": check_config, "manifest.json": lambda its: check_units(its.get("units"), stored)}
+        for name, check in checks.items() if stored is not None else ():
+            try:
+                content = self._record(name)
+                if content is None:
+                    raise Damaged("missing")
+                check(content)
+            except Damaged as error:
+                problems.append(Damage(name, f"{error}; the result files hold it too, ihtjax sweep makes it again"))
+        return problems
+
+    def _record(self, name: str) -> dict[str, Any] | None:
         try:
-            content = json.loads((self.path / name).read_text())
+            return without_checksum(files.read_file(self.path / name))
         except FileNotFoundError:
             return None
+        except InputError as error:
+            raise InputError(f"{self.path / name}: {error}") from error
         except OSError as error:
-            raise InputError(f"{self.path / name}: cannot be read ({error.strerror}); check its permissions") from error
-        except ValueError as error:
-            raise self._unreadable(name, error) from error
-        if not isinstance(content, dict) or not all(isinstance(content.get(k), kind) for k, kind in keys.items()):
-            raise self._unreadable(name, f"expected {', '.join(f'{k}: {kind.__name__}' for k, kind in keys.items())}")
-        if content.get("format") != FORMAT:
-            raise InputError(
-                f"{self.path / name}: format {content.get('format')}, expected {FORMAT}; use the ihtjax that wrote it"
-            )
-        return content
-
-    def _unreadable(self, name, reason) -> InputError:
-        return InputError(f"{self.path / name}: unreadable ({reason}); restore it, or start again with --overwrite")
+            raise InputError(f"{self.path / name}: cannot be read ({error.strerror}); check what it is") from error
 
 
-def load(
-    run_dir: str | os.PathLike, table: str = "trials", columns: list[str] | None = None, **filters: Any
-) -> pd.DataFrame:
-    """Read the finished results of a run.
-
-    Args:
-      run_dir: a run directory.
-      table: "trials", "curves" or "certificates".
-      columns: which columns to read; all if None.
-      filters: columns, each with the value, or the list of values, that rows must have.
-
-    Returns:
-      A data frame with the columns of the table and its rows in order of method, level and trial.
-
-    Raises:
-      InputError: there is no such run, table or column, nothing is finished yet, or a file is damaged.
-
-    Example::
-
-      load("results/paper", s=[5, 7]).groupby("s").train_loss.median()
-    """
-    return read(run_dir, table, columns, filters).to_pandas(split_blocks=True, self_destruct=True)
+def own_record(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """The record in a file's bytes, if they are whole, and this unit's of this table and configuration."""
+    record = record_in(data)
+    if record is None or not isinstance(record.get("run"), dict):
+        return None
+    its = record.get("table"), record.get("unit"), record["run"].get("config_hash")
+    return record if its == (table, list(unit), stored["config_hash"]) else None
 
 
-def read(
-    run_dir: str | os.PathLike,
-    table: str = "trials",
-    columns: list[str] | None = None,
-    filters: dict[str, Any] | None = None,
-    categorical: tuple[str, ...] = (),
-) -> pa.Table:
-    """The same as an Arrow table; columns named in ``categorical`` take a number a row instead of a text."""
-    filters = filters or {}
-    run = RunDirectory(run_dir).require()
-    if table not in TABLES:
-        raise InputError(f"table: got {table!r}, expected one of {TABLES}")
-    files = sorted(path for entry in run.units().values() for path in entry["files"] if path.startswith(table + "/"))
-    if not files:
-        command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
-        raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
-    try:
-        schema = pq.read_schema(run.path / files[0])
-        for column in (*filters, *(columns or ())):
-            if column not in schema.names:
-                raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
-        where = [
-            (column, "==", value)
-            if isinstance(value, str) or not isinstance(value, Iterable)
-            else (column, "in", list(value))
-            for column, value in filters.items()
-        ]
-        paths = [str(run.path / file) for file in files]
-        return pq.read_table(
-            paths,
-            columns=columns,
-            filters=where or None,
-            read_dictionary=list(categorical),
-            page_checksum_verification=True,
-        )
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError) as error:
-        raise InputError(f"filters: got {filters}, expected values of the columns' types ({error})") from error
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error
-
-
-def parquet_bytes(table: pa.Table) -> pa.Buffer:
-    """The table as a Parquet file in memory, with a checksum on every page."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue()
-
-
-def write_atomically(path: Path, data) -> None:
-    """Write a file so that, whenever the process or machine stops, it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
+def _of_file(data: bytes, rows: int) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "rows": rows}

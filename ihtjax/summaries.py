@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 
-from ihtjax.store import load, read
+from ihtjax.reading import load, read
 
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 TOLERANCES = (1e-3, 1e-4, 1e-5)

@@ -12,21 +12,27 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from ihtjax import progress
+from ihtjax import interrupts, progress
 from ihtjax.columns import curves_table, trials_table
 from ihtjax.config import SweepConfig
 from ihtjax.data import Table, load_table
 from ihtjax.engine import (
     check_batch,
     describe_environment,
+    differences,
+    estimated_seconds,
     make_engine,
     make_problem,
+    platform,
     program,
     run_block,
+    triples,
     workers,
 )
 from ihtjax.errors import InputError
-from ihtjax.store import RunDirectory, Unit, load
+from ihtjax.reading import read
+from ihtjax.records import TABLES, Damaged, Unit, config_in
+from ihtjax.store import Damage, RunDirectory, Survey
 from ihtjax.trial import curve_steps
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
@@ -62,22 +68,26 @@ def sweep(
       OSError: a file can't be written; what was finished before stays.
     """
     show = show or progress.Silent()
+    run = RunDirectory(run_dir)
+    platform()
     table = load_table(config.data, config.target)
     problem = make_problem(table, config.standardize, config.init, config.precision)
     config = config.with_levels(problem.n)
     check_batch(batch, table)
-    run = RunDirectory(run_dir)
-    with run.lock():
+    with interrupts.deferred(), run.lock():
         stored = None if overwrite else run.config()
+        found = Survey({}, [], [], {}, False) if stored is None else run.survey()
         if stored is not None:
-            config, batch = extend(stored, config, table, batch, run.path)
+            config, batch = extend(stored, config, table, batch, found.listing, run.path)
         batch = check_batch(batch, table)
-        broken, problems = ([], []) if overwrite else run.damage()
-        finished = [] if overwrite else [unit for unit in run.units() if unit not in broken]
-        units = plan(config, problem.n, finished, batch)
+        units = plan(config, problem.n, found.whole, found.broken, batch)
+        _announce(config, table, problem.n, units, show)
         # What can fail comes before anything is written or deleted.
-        engine = make_engine(table, program(config), batch) if units else None
-        environment = describe_environment(batch) if units else None
+        engine = environment = None
+        if units:
+            show.say("compiling ..")
+            engine = interrupts.aside(make_engine, table, program(config), batch)
+            environment = describe_environment(batch)
         if stored is None:
             run.clear()
         run.write_config(
@@ -91,27 +101,56 @@ def sweep(
                 "batch": batch,
             }
         )
-        unlisted = run.remove_leftovers()
-        for damage in problems:
-            again = " (left by a run that was stopped; computed again)" if damage.path in unlisted else ""
-            show.say(f"{damage}{again}")
-        if broken:
-            run.drop(broken)
-        K, n, (rows, d) = table.n_classes, problem.n, table.X.shape
-        show.say(f"{config.data}: {rows} rows, {d} features, {K} classes, so {n} parameters")
+        run.remove_temporaries()
+        if found.stale:
+            run.write_units(found.listing)
+        for damage in found.problems:
+            show.say(f"{damage}{_remedy(damage, found.broken, units)}")
         if not units:
             show.say("nothing to compute: all that was asked for is there")
         else:
+            for difference in differences(environment, found.whole.values()):
+                show.say(f"note: {difference}; the last bits of new rows may differ from what the old build gives")
             show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
             try:
-                _run_units(engine, config, run, units, table, environment, show)
+                _run_units(engine, config, run, units, found.whole, table, environment, show)
             finally:
                 show.close()
     return run.path
 
 
-def extend(stored: dict[str, Any], config: SweepConfig, table: Table, batch: int | None, path: Path):
-    """The stored configuration with the levels and trials of another one added, and its batch.
+def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show: progress.Silent) -> None:
+    """Say what will be computed, before the first second of work."""
+    K, (rows, d) = table.n_classes, table.X.shape
+    show.say(f"{config.data}: {rows} rows, {d} features, {K} classes, so {n} parameters")
+    if not units:
+        return
+    networks = sum(unit.stop - unit.start for unit in units)
+    levels = len({unit.s for unit in units if unit.method == "iht"})
+    seconds = estimated_seconds(rows, K, d, networks * config.steps)
+    line = f"{networks:,} networks of {config.steps:,} steps, at {levels} sparsity level{'s' * (levels != 1)}"
+    if seconds is not None:
+        line += f": roughly {progress.in_words(seconds)} on {workers()} core{'s' * (workers() != 1)}"
+    if seconds is not None and seconds > 3600 and levels > 20:
+        line += "; --levels, --trials and --steps make it shorter"
+    show.say(line)
+
+
+def _remedy(damage: Damage, broken: list[Unit], units: list[Unit]) -> str:
+    """What becomes of it, in words."""
+
+    def is_of(some: list[Unit]) -> bool:
+        return any(damage.path == unit.path(table) for unit in some for table in TABLES)
+
+    if "foreign" in damage.what:
+        return "; set aside under a hidden name, since a new file gets this one" if is_of(units) else "; left alone"
+    if damage.path.startswith("certificates/"):
+        return "; left alone, ihtjax oracle computes it again" if is_of(broken) else ""
+    return "; computed again" if is_of(broken) else ""
+
+
+def extend(stored, config: SweepConfig, table: Table, batch: int | None, units: Iterable[Unit], path: Path):
+    """The stored configuration with the levels and trials of another one and of units added, and its batch.
 
     Raises:
       InputError: they differ in anything else; it is named.
@@ -129,50 +168,48 @@ def extend(stored: dict[str, Any], config: SweepConfig, table: Table, batch: int
         raise InputError(
             f"{path} holds another configuration: {what}; use the same options, another path, or --overwrite"
         )
-    levels = tuple({*config.levels, *before.levels})
-    return dataclasses.replace(config, levels=levels, trials=max(config.trials, before.trials)), stored["batch"]
+    # An older config.json, restored, may not know of all that is there.
+    levels = tuple({*config.levels, *before.levels, *(unit.s for unit in units if unit.method == "iht")})
+    trials = max(config.trials, before.trials, *(unit.stop for unit in units))
+    return dataclasses.replace(config, levels=levels, trials=trials), stored["batch"]
 
 
 def stored_config(stored: dict[str, Any], path: Path) -> SweepConfig:
-    """The configuration in a run's config.json, held against the hash that each row carries."""
+    """The configuration in a run's config.json."""
     try:
-        config = SweepConfig(**stored["config"])
-    except (TypeError, InputError) as error:
-        raise InputError(f"{path}/config.json: not this version's ({error}); use the ihtjax that wrote it") from error
-    if config.hash(stored["data_sha256"]) != stored["config_hash"]:
-        raise InputError(
-            f"{path}/config.json: changed since the run began; restore it, or start again with --overwrite"
-        )
-    return config
+        return config_in(stored)
+    except Damaged as error:
+        raise InputError(f"{path}/config.json: {error}") from error
 
 
 def unfinished(run: RunDirectory) -> list[Unit]:
     """The units that a run's configuration asks for and its manifest doesn't list."""
     stored = run.config()
-    return plan(stored_config(stored, run.path), len(stored["parameters"]), run.units(), stored["batch"])
+    return plan(stored_config(stored, run.path), len(stored["parameters"]), run.units(), [], stored["batch"])
 
 
-def plan(config: SweepConfig, n: int, finished: Iterable[Unit], batch: int) -> list[Unit]:
+def plan(config: SweepConfig, n: int, finished: Iterable[Unit], broken: Iterable[Unit], batch: int) -> list[Unit]:
     """The units that are still to be computed, the dense baseline's first.
 
     Args:
       config: with its levels filled in.
       n: number of parameters.
       finished: units that need not be computed again.
+      broken: units that need, as they are, so that their files are replaced.
       batch: lanes per call; a unit is a whole number of batches where the trials allow it.
     """
     rows = min(UNIT_ROWS, max(1, round(UNIT_LANE_STEPS / config.steps)))
     rows = batch * max(1, round(rows / batch))
-    groups = [("gd", n)] * config.dense + [("iht", s) for s in config.levels]
+    groups = {group: i for i, group in enumerate([("gd", n)] * config.dense + [("iht", s) for s in config.levels])}
+    units = [unit for unit in broken if (unit.method, unit.s) in groups]
     done = collections.defaultdict(list)
-    for unit in finished:
+    for unit in (*finished, *units):
         done[unit.method, unit.s].append((unit.start, unit.stop))
-    units = []
     for method, s in groups:
         for start, stop in gaps(done[method, s], config.trials):
             cuts = [start, *range((start // rows + 1) * rows, stop, rows), stop]
             units += [Unit(method, s, a, b) for a, b in zip(cuts, cuts[1:])]
-    return units
+    return sorted(units, key=lambda unit: (groups[unit.method, unit.s], unit.start))
 
 
 def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
@@ -187,10 +224,10 @@ def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
     return left + [(at, stop)]
 
 
-def _run_units(engine, config, run, units, table, environment, show):
+def _run_units(engine, config, run, units, finished, table, environment, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole."""
     config_hash = config.hash(table.fingerprint)
-    dense_loss = _dense_losses(run, config)
+    dense_loss = _dense_losses(run, config, finished)
     blocks = [
         (unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, engine.batch)
     ]
@@ -200,7 +237,7 @@ def _run_units(engine, config, run, units, table, environment, show):
         # Trial t runs in lane t mod batch, whatever unit it belongs to.
         first = start - start % engine.batch
         lane_trials = np.clip(np.arange(first, first + engine.batch), start, stop - 1)
-        seeds = np.asarray(engine.triples(np.uint32(config.seed), lane_trials.astype(np.uint32)))
+        seeds = triples(config.seed, lane_trials)
         result, curve = run_block(engine, seeds, unit.s)
         lanes = slice(start - first, stop - first)
         return jax.tree.map(lambda a: a[..., lanes], (seeds, result, curve))
@@ -238,10 +275,10 @@ def in_order(compute: Callable, items: Iterable, workers: int) -> Iterator[tuple
             waiting.append((item, pool.submit(compute, item)))
             if len(waiting) > 2 * workers:
                 done, future = waiting.popleft()
-                yield done, future.result()
+                yield done, interrupts.result(future)
         while waiting:
             done, future = waiting.popleft()
-            yield done, future.result()
+            yield done, interrupts.result(future)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -253,10 +290,11 @@ def _batches_between(start: int, stop: int, batch: int) -> Iterator[tuple[int, i
         start = end
 
 
-def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
+def _dense_losses(run: RunDirectory, config: SweepConfig, finished: Iterable[Unit]) -> np.ndarray:
     """Training losses of the dense baselines that are finished, by trial; NaN where there is none yet."""
     losses = np.full(config.trials, np.nan, config.precision)
-    if any(unit.method == "gd" for unit in run.units()):
-        dense = load(run.path, columns=["trial", "train_loss"], method="gd")
+    units = [unit for unit in finished if unit.method == "gd"]
+    if units:
+        dense = read(run.path, columns=["trial", "train_loss"], units=units).to_pandas()
         losses[dense.trial] = dense.train_loss
     return losses

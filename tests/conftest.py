@@ -3,9 +3,29 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from ihtjax import SweepConfig, sweep
+from ihtjax import SweepConfig, progress, sweep
+from ihtjax.store import RunDirectory
 
 matplotlib.use("Agg")
+
+
+def forget(run_dir, unit):
+    """Make a finished unit one that was never computed."""
+    run = RunDirectory(run_dir)
+    units = run.units()
+    for table in units.pop(unit)["files"]:
+        (run.path / unit.path(table)).unlink()
+    run.write_units(units)
+
+
+class Notes(progress.Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import pytest
 
 from ihtjax import SweepConfig, load, progress
 from ihtjax.cli import main
+from ihtjax.records import Unit
+from ihtjax.store import RunDirectory
+from tests.conftest import forget
 
 SMALL = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 TRIAL = "trial --data-seed 1 --init-seed 2 --support-seed 3".split()
@@ -140,12 +144,8 @@ def test_verify_names_what_is_wrong(small, tmp_path, capsys):
 
 
 def test_verify_names_what_is_not_computed_yet(small_run, tmp_path, capsys):
-    import shutil
-
-    from ihtjax.store import RunDirectory, Unit
-
     run = shutil.copytree(small_run, tmp_path / "run")
-    RunDirectory(run).drop([Unit("iht", 3, 0, 20)])
+    forget(run, Unit("iht", 3, 0, 20))
     code, out, _ = call(capsys, "verify", run)
     assert code == 1 and out == "iht, s = 3, trials 0 to 19: not computed yet\n"
 
@@ -187,7 +187,9 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(small_run, tmp_path):
     sizes = sorted(p.stat().st_size for p in small_run.rglob("*.parquet"))
     full = run(sizes[-1] - 1)
     assert full.returncode == 2 and "Traceback" not in full.stderr
-    assert "File too large; what was finished is safe, run the same command to resume" in full.stderr.splitlines()[-1]
+    kept = re.search(r"parquet: File too large; (nothing|\d of 3 units)", full.stderr.splitlines()[-1])[1]
+    done = len(RunDirectory(tmp_path / "run").units())
+    assert kept == (f"{done} of 3 units" if done else "nothing")
     assert not list((tmp_path / "run").rglob(".*.tmp"))
     assert run(10**9).returncode == 0
     assert len(load(tmp_path / "run")) == 60
@@ -199,7 +201,7 @@ def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
 
     # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    listening += "import ihtjax.cli; ihtjax.cli.main()"
+    listening += "import ihtjax.__main__; ihtjax.__main__.main()"
     command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "20000", "--n-monte", "5"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "run").glob("trials/*.parquet")):
@@ -208,7 +210,7 @@ def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and time.monotonic() - began < 2
-    assert err.endswith("ihtjax: stopped; what was finished is safe, run the same command to resume\n")
+    assert re.search(rf"ihtjax: stopped; \d+ of 15 units are safe in {tmp_path}/run, the same command goes on\n$", err)
     assert "Traceback" not in err
 
 

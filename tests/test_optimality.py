@@ -125,7 +125,7 @@ def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch
     assert len(load(copy, "certificates")) == 8 * 3
     certify_run(copy)
     assert len(done) == 12 + 12 and len(load(copy, "certificates")) == 60
-    assert RunDirectory(copy).damage() == ([], [])
+    assert not RunDirectory(copy).survey().problems
 
 
 def test_levels_and_trials_can_be_chosen_and_added(small_run, tmp_path):

@@ -16,7 +16,7 @@ def certified_steps(problem, data_seeds: np.ndarray, s: int) -> np.ndarray:
       s: sparsity level.
     """
     seeds, back = np.unique(data_seeds, return_inverse=True)
-    with jax.enable_x64(problem.dtype == np.float64):
+    with draws.settings(str(problem.dtype)):
         views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
     shared = problem.X.astype(np.float64)
     steps = []

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ihtjax import draws, progress
+from ihtjax import draws, interrupts, progress
 from ihtjax.config import SweepConfig, whole_number
 from ihtjax.data import load_table
 from ihtjax.engine import make_problem
@@ -20,8 +20,10 @@ from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels
 from ihtjax.exact.symmetry import canonical_support
+from ihtjax.reading import load
+from ihtjax.records import Unit
 from ihtjax.softmax import SoftmaxRegression
-from ihtjax.store import RunDirectory, Unit, load
+from ihtjax.store import RunDirectory
 from ihtjax.sweeps import gaps, stored_config, unfinished
 
 # A unit is some tens of seconds of work.
@@ -39,7 +41,7 @@ class Split(NamedTuple):
 def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Split]:
     """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
     table = load_table(config.data, config.target)
-    with jax.enable_x64(True):
+    with draws.settings("float64"):
         problem = make_problem(table, config.standardize, config.init, "float64")
         if not isinstance(problem, SoftmaxRegression):
             model = type(problem).__name__
@@ -103,8 +105,9 @@ def certify_run(
             check_levels(levels, K, n // K)
         except InputError as error:
             raise InputError(f"{error}, or certify without the oracle, with --no-enumerate") from None
-    with run.lock():
-        blocks = plan(run, levels, trials or config.trials, levels if enumerate_supports else ())
+    with interrupts.deferred(), run.lock():
+        run.remove_temporaries()
+        blocks = plan(run, show, levels, trials or config.trials, levels if enumerate_supports else ())
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
@@ -129,12 +132,19 @@ class Block(NamedTuple):
     enumerated: list[int]
 
 
-def plan(run: RunDirectory, levels: Iterable[int], trials: int, enumerated: Iterable[int]) -> list[Block]:
-    """What is still to be certified; damaged units are dropped first, those with too few levels are done again."""
-    broken, _ = run.damage()
-    run.drop([unit for unit in broken if unit.method == "all"])
-    finished, blocks = [], []
-    for unit, entry in run.units().items():
+def plan(
+    run: RunDirectory, show: progress.Silent, levels: Iterable[int], trials: int, enumerated: Iterable[int]
+) -> list[Block]:
+    """What is still to be certified; units that are damaged or have too few levels are done again, as they are."""
+    found = run.survey()
+    if found.stale:
+        run.write_units(found.listing)
+    for damage in found.problems:
+        show.say(str(damage))
+    broken = [unit for unit in found.broken if unit.method == "all"]
+    finished = [(unit.start, unit.stop) for unit in broken]
+    blocks = [Block(unit.start, unit.stop, sorted(levels), sorted(enumerated)) for unit in broken]
+    for unit, entry in found.whole.items():
         if unit.method != "all":
             continue
         finished.append((unit.start, unit.stop))
@@ -156,6 +166,7 @@ def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: p
     rows = []
     groups = frame.groupby("trial")
     for (_, trials), split in zip(groups, training_rows(config, groups.data_seed.first())):
+        interrupts.check()
         rows += certify_trials(split, trials, block.enumerated)
         show.add(1)
     rows.sort(key=lambda row: (row["method"] != "gd", row["s"], row["trial"]))

@@ -2,15 +2,13 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ihtjax import draws
 from ihtjax.config import SweepConfig
 from ihtjax.data import load_table
-from ihtjax.engine import check_batch, make_engine, program, run_block
+from ihtjax.engine import check_batch, make_engine, program, run_block, triples
 from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.optimality import Split, training_rows
@@ -55,7 +53,7 @@ def run_starts(
     parts = []
     for first in range(0, starts, engine.batch):
         trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)
-        seeds = np.array(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1)(np.uint32(config.seed), trials))
+        seeds = triples(config.seed, trials)
         seeds[0] = data_seed
         result, _ = run_block(engine, seeds, s)
         parts.append((result.theta, result.step_size))

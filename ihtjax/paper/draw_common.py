@@ -14,8 +14,9 @@ from matplotlib.patches import Patch
 from ihtjax.data import Table, load_table
 from ihtjax.errors import InputError
 from ihtjax.plots import BLUE, GREY, ORANGE
+from ihtjax.reading import read
 from ihtjax.single import SingleTrial, run_trial
-from ihtjax.store import RunDirectory, read
+from ihtjax.store import RunDirectory
 from ihtjax.sweeps import stored_config
 
 PALE = "#cfe3f1"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from ihtjax.errors import InputError
+from ihtjax.files import own_folder
 from ihtjax.paper import draw_data, draw_levels, draw_network
 from ihtjax.paper.draw_common import CannotDraw, Run, freeze
 from ihtjax.plots import save
@@ -129,8 +130,7 @@ def figures(run_dir: str | os.PathLike, format: str = "png", only: Iterable[str]
 
 def write(picture: Drawn, folder: Path, format: str = "png") -> Path:
     """Write a picture with its title above and its caption below, whole or not at all."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{picture.name}.{format}"
+    path = own_folder(folder, make=True) / f"{picture.name}.{format}"
     figure = picture.figure
     width, height = figure.get_size_inches()
     caption = textwrap.wrap(picture.caption, int(14.5 * width))

@@ -9,8 +9,9 @@ import pandas as pd
 from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError
 from ihtjax.exact.optimality import Split, training_rows
+from ihtjax.reading import load, read
 from ihtjax.single import SingleTrial, run_trial
-from ihtjax.store import RunDirectory, load, read
+from ihtjax.store import RunDirectory
 from ihtjax.sweeps import stored_config, unfinished
 
 COLUMNS = (

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from ihtjax import progress
 from ihtjax.config import SweepConfig
+from ihtjax.files import write_atomically
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim, as_json
-from ihtjax.store import RunDirectory, write_atomically
+from ihtjax.store import RunDirectory
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
 MARKS = {HOLDS: ("✓", "holds"), LIMITED: ("◐", "limited"), FAILS: ("✗", "fails"), UNDECIDED: ("?", "undecided")}

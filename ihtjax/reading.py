@@ -1,0 +1,141 @@
+"""Reading the results of a run: only rows of files that are what their writer wrote."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ihtjax.errors import InputError
+from ihtjax.records import TABLES, Damaged, Unit
+from ihtjax.store import RunDirectory
+
+
+def load(
+    run_dir: str | os.PathLike,
+    table: str = "trials",
+    columns: list[str] | None = None,
+    *,
+    verify: bool = True,
+    **filters: Any,
+) -> pd.DataFrame:
+    """Read the finished results of a run.
+
+    Args:
+      run_dir: a run directory.
+      table: "trials", "curves" or "certificates".
+      columns: which columns to read; all if None.
+      verify: hold each file against its recorded SHA-256 before it is parsed. Parquet has no checksum over its
+        footer, where one flipped bit can change values without a word.
+      filters: columns, each with the value, or the list of values, that rows must have.
+
+    Returns:
+      A data frame with the columns of the table and its rows in order of method, level and trial.
+
+    Raises:
+      InputError: there is no such run, table or column, nothing is finished yet, or a file is damaged.
+
+    Example::
+
+      load("results/paper", s=[5, 7]).groupby("s").train_loss.median()
+    """
+    return read(run_dir, table, columns, filters, verify=verify).to_pandas(split_blocks=True, self_destruct=True)
+
+
+def read(
+    run_dir: str | os.PathLike,
+    table: str = "trials",
+    columns: list[str] | None = None,
+    filters: dict[str, Any] | None = None,
+    categorical: tuple[str, ...] = (),
+    *,
+    verify: bool = True,
+    units: Iterable[Unit] | None = None,
+) -> pa.Table:
+    """The same as an Arrow table; columns named in ``categorical`` take a number a row instead of a text.
+
+    With ``units``, the rows of these alone.
+    """
+    filters = filters or {}
+    run = RunDirectory(run_dir).require()
+    if table not in TABLES:
+        raise InputError(f"table: got {table!r}, expected one of {TABLES}")
+    entries = {unit: entry for unit, entry in run.units().items() if table in entry["files"]}
+    if units is not None:
+        entries = {unit: entries[unit] for unit in units}
+    if not entries:
+        command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
+        raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
+    ordered = sorted(entries.items(), key=lambda item: item[0].file_name)
+    with _failures_named(run, table, filters):
+        schema = pq.read_schema(_source(run, table, verify, *ordered[0]))
+        for column in (*filters, *(columns or ())):
+            if column not in schema.names:
+                raise InputError(f"{table} has no column {column!r}; it has {', '.join(schema.names)}")
+        where = [(column, "in" if _is_list(value) else "==", value) for column, value in filters.items()]
+        where = [(column, how, list(value) if how == "in" else value) for column, how, value in where]
+
+        def part(item):
+            return pq.read_table(
+                _source(run, table, verify, *item),
+                columns=columns,
+                filters=where or None,
+                read_dictionary=list(categorical),
+                page_checksum_verification=True,
+            )
+
+        needed = [item for item in ordered if _may_hold(item[0], filters)] or ordered[:1]
+        with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1)) as pool:
+            return pa.concat_tables(pool.map(part, needed))
+
+
+def _source(run: RunDirectory, table: str, verify: bool, unit: Unit, entry: dict[str, Any]):
+    """What Arrow reads a unit's file from."""
+    if not verify:
+        return str(run.path / unit.path(table))
+    try:
+        source = pa.BufferReader(run.read_file(unit, table, entry))
+        rows = pq.read_metadata(source).num_rows
+        if table != unit.main_table or table == "trials":
+            if rows != entry["files"][table]["rows"]:
+                raise Damaged(f"{rows} rows, expected {entry['files'][table]['rows']}")
+    except Damaged as error:
+        raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
+    source.seek(0)
+    return source
+
+
+def _may_hold(unit: Unit, filters: dict[str, Any]) -> bool:
+    """Whether rows with these values can be in a unit's files; a file that can't hold any need not be read."""
+    known: dict[str, Any]
+    if unit.method == "all":
+        known = {"trial": range(unit.start, unit.stop)}
+    else:
+        known = {"method": [unit.method], "s": [unit.s], "trial": range(unit.start, unit.stop)}
+    for column, possible in known.items():
+        if column in filters:
+            asked = filters[column]
+            asked = asked if _is_list(asked) else [asked]
+            if not any(value in possible for value in asked):
+                return False
+    return True
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+@contextlib.contextmanager
+def _failures_named(run: RunDirectory, table: str, filters: dict[str, Any]):
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError) as error:
+        raise InputError(f"filters: got {filters}, expected values of the columns' types ({error})") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error

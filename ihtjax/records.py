@@ -1,0 +1,232 @@
+"""What a run directory's records may hold, checked in one place: configuration, list of units, a file's own record.
+
+A record is JSON with a checksum over the rest, or lies in the footer of a Parquet file that has one (`sealed`). A
+checksum tells accidents, not malice, so every value is checked as well: type, range, and that no two units hold the
+same trial.
+"""
+
+import bisect
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ihtjax.config import MAX_LEVEL, SweepConfig, whole_number
+from ihtjax.errors import InputError
+
+# Format 1 had no checksums, and called files by their paths.
+FORMAT = 2
+TABLES = ("trials", "curves", "certificates")
+CONFIG_FIELDS = {
+    "config": dict,
+    "config_hash": str,
+    "data_sha256": str,
+    "features": list,
+    "classes": list,
+    "parameters": list,
+    "batch": int,
+}
+SHA256 = re.compile(r"[0-9a-f]{64}")
+TRIALS = whole_number(0)
+
+
+class Damaged(ValueError):
+    """A record that can't be what was written; the text says why."""
+
+
+class Unit(NamedTuple):
+    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole.
+
+    Certificates are of all methods and levels at once: method "all", level 0.
+    """
+
+    method: str
+    s: int
+    start: int
+    stop: int
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.method}-s{self.s:05d}-{self.start:09d}-{self.stop - 1:09d}.parquet"
+
+    @property
+    def main_table(self) -> str:
+        """The table whose file, written last, makes the unit finished."""
+        return "certificates" if self.method == "all" else "trials"
+
+    def path(self, table: str) -> str:
+        """Where its file of a table lies, below the run directory."""
+        return f"{table}/{self.file_name}"
+
+    def __str__(self):
+        if self.method == "all":
+            return f"certificates, trials {self.start} to {self.stop - 1}"
+        return f"{self.method}, s = {self.s}, trials {self.start} to {self.stop - 1}"
+
+
+UNIT_FILE = re.compile(r"(iht|gd|all)-s(\d{5})-(\d{9,10})-(\d{9,10})\.parquet")
+
+
+def unit_of(file_name: str) -> Unit | None:
+    """The unit whose files are called so; None if none is."""
+    match = UNIT_FILE.fullmatch(file_name)
+    if match is None:
+        return None
+    unit = Unit(match[1], int(match[2]), int(match[3]), int(match[4]) + 1)
+    return unit if unit.start < unit.stop and unit.file_name == file_name else None
+
+
+def with_checksum(content: dict[str, Any]) -> bytes:
+    """A record as the bytes of its file."""
+    content = {"format": FORMAT} | content
+    return (json.dumps(content | {"sha256": _checksum(content)}, indent=1) + "\n").encode()
+
+
+def without_checksum(data: bytes) -> dict[str, Any]:
+    """The record in a file's bytes, held against its checksum.
+
+    Raises:
+      Damaged: it isn't what was written.
+      InputError: it is of a later format.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise Damaged(f"a {type(content).__name__}, expected a JSON object")
+    its_format, checksum = content.get("format"), content.pop("sha256", None)
+    if whole_number(FORMAT + 1).holds(its_format):
+        raise InputError(f"format {its_format}, expected at most {FORMAT}; use the ihtjax that wrote it")
+    if not whole_number(1, FORMAT).holds(its_format):
+        raise Damaged(f"format {its_format!r}, expected {FORMAT}")
+    if its_format > 1 and checksum != _checksum(content):
+        raise Damaged("changed since it was written: its checksum differs")
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_config(content: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's record, if it is one.
+
+    Raises:
+      Damaged: a value is of the wrong type or out of range, or the values contradict each other.
+    """
+    for name, kind in CONFIG_FIELDS.items():
+        if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
+            raise Damaged(f"{name}: expected {kind.__name__}")
+    for name in ("features", "classes", "parameters"):
+        if not all(isinstance(text, str) for text in content[name]):
+            raise Damaged(f"{name}: expected a list of texts")
+    n = len(content["parameters"])
+    if n != len(content["classes"]) * (len(content["features"]) + 1) or len(content["classes"]) < 2:
+        raise Damaged(
+            f"{n} parameters don't fit {len(content['classes'])} classes, {len(content['features'])} features"
+        )
+    if not whole_number(1).holds(content["batch"]):
+        raise Damaged(f"batch: got {content['batch']}, expected {whole_number(1).text}")
+    if not SHA256.fullmatch(content["data_sha256"]):
+        raise Damaged("data_sha256: expected 64 hex digits")
+    config = config_in(content)
+    if config.levels is None or config.levels[-1] > n:
+        raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
+    if config.hash(content["data_sha256"]) != content["config_hash"]:
+        raise Damaged("changed since the run began: the options don't give its config_hash")
+    return content
+
+
+def config_in(content: dict[str, Any]) -> SweepConfig:
+    """The configuration in its record."""
+    try:
+        return SweepConfig(**content["config"])
+    except (TypeError, InputError) as error:
+        raise Damaged(f"not this version's ({error}); use the ihtjax that wrote it") from error
+
+
+def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any]]:
+    """A unit with what is recorded of it: hash, size and rows of each file by table, and its environment.
+
+    Args:
+      entry: as in the manifest.
+      stored: the configuration's record.
+
+    Raises:
+      Damaged: as `check_config`.
+    """
+    try:
+        method, s, start, stop = entry["unit"]
+        files, environment = entry["files"], entry["environment"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise Damaged(f"a unit without its four parts, its files and its environment: {error}") from error
+    n = len(stored["parameters"])
+    levels = {"iht": (1, n), "gd": (n, n), "all": (0, 0)}.get(method if isinstance(method, str) else None)
+    if levels is None:
+        raise Damaged(f"method {method!r}, expected iht, gd or all")
+    if not whole_number(*levels).holds(s) or s > MAX_LEVEL:
+        raise Damaged(f"level {s!r}, expected {whole_number(*levels).text}")
+    if not (TRIALS.holds(start) and TRIALS.holds(stop) and start < stop):
+        raise Damaged(f"trials from {start!r} to before {stop!r}")
+    unit = Unit(method, s, start, stop)
+    if not isinstance(files, dict) or not isinstance(environment, dict):
+        raise Damaged(f"{unit}: expected files and environment as objects")
+    files = {path.removesuffix(f"/{unit.file_name}"): of_file for path, of_file in files.items()}  # format 1
+    trials, points = stop - start, stored["config"].get("curve_points", 64)
+    expected = {"certificates": None} if method == "all" else {"trials": trials}
+    if method != "all" and points:
+        expected["curves"] = trials * min(points, stored["config"].get("steps", 10_000) + 1)
+    if files.keys() != expected.keys():
+        raise Damaged(f"{unit}: files of {', '.join(map(str, files)) or 'nothing'}, expected {', '.join(expected)}")
+    for table, rows in expected.items():
+        of_file = files[table]
+        if not isinstance(of_file, dict) or not SHA256.fullmatch(str(of_file.get("sha256"))):
+            raise Damaged(f"{unit}: {table} without its SHA-256")
+        sizes = whole_number(1, 2**62)
+        if not sizes.holds(of_file.get("bytes")) or not sizes.holds(of_file.get("rows")):
+            raise Damaged(f"{unit}: {table} without its bytes and rows")
+        if rows is not None and of_file["rows"] != rows:
+            raise Damaged(f"{unit}: {of_file['rows']} rows of {table}, expected {rows}")
+    if method == "all":
+        for name in ("levels", "enumerated"):
+            its = environment.get(name)
+            if not isinstance(its, list) or not all(whole_number(1, n).holds(level) for level in its):
+                raise Damaged(f"{unit}: expected {name} as a list of levels")
+    return unit, {"unit": list(unit), "files": files, "environment": environment}
+
+
+def check_units(entries: Any, stored: dict[str, Any]) -> dict[Unit, dict[str, Any]]:
+    """The units of a manifest.
+
+    Raises:
+      Damaged: as `check_config`; or two units hold the same trial.
+    """
+    if not isinstance(entries, list):
+        raise Damaged("units: expected a list")
+    held, units = Held(), {}
+    for entry in entries:
+        unit, entry = check_entry(entry, stored)
+        if not held.add(unit):
+            raise Damaged(f"{unit}: another unit holds some of these trials")
+        units[unit] = entry
+    return units
+
+
+class Held:
+    """Which trials of which method and level some units hold."""
+
+    def __init__(self, units: Iterable[Unit] = ()):
+        self.intervals: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for unit in units:
+            self.add(unit)
+
+    def add(self, unit: Unit) -> bool:
+        """Add a unit, unless some of its trials are held already; say whether it was added."""
+        its = self.intervals.setdefault((unit.method, unit.s), [])
+        at = bisect.bisect_left(its, (unit.start, unit.stop))
+        if (at > 0 and its[at - 1][1] > unit.start) or (at < len(its) and its[at][0] < unit.stop):
+            return False
+        its.insert(at, (unit.start, unit.stop))
+        return True
