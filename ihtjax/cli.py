@@ -163,8 +163,9 @@ def summary(run_dir):
 def figures(run_dir, format, only):
     """Draw the paper's figures, and some beyond it, into RUN_DIR/figures; say what the run is not enough for.
 
-    fig01 .. fig15 and table1 are the paper's; gap, restarts and steps tell how far from the optimum trials end, how
-    many starts come near it, and whether step sizes were valid. Figs. 3 to 5 are schematic or photographs.
+    fig01 .. fig15 and table1 are the paper's. curves draws the losses along the way; gap, restarts and steps tell how
+    far from the optimum trials end, how many starts come near it, and whether step sizes were valid. Figs. 3 to 5 of
+    the paper are schematic or photographs.
 
     \b
     Example:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from ihtjax.errors import InputError
-from ihtjax.paper import draw_data, draw_levels, draw_network
+from ihtjax.paper import draw_curves, draw_data, draw_levels, draw_network
 from ihtjax.paper.draw_common import CannotDraw, Run, freeze
-from ihtjax.plots import save
+from ihtjax.plots import save, typeset
 
 FORMATS = ("png", "pdf", "svg")
 DRAWINGS = {
@@ -29,6 +29,7 @@ DRAWINGS = {
     "fig14": draw_network.trained,
     "fig15": draw_network.gradient,
     "table1": draw_data.support_counts,
+    "curves": draw_curves.curves,
     "gap": draw_levels.gap,
     "restarts": draw_levels.restarts,
     "steps": draw_levels.step_range,
@@ -137,8 +138,8 @@ def write(picture: Drawn, folder: Path, format: str = "png") -> Path:
     page = Bbox([[-0.1, -0.3 - 0.17 * len(caption)], [width + 0.1, height + 0.45]])  # inches
     freeze(figure)
     around = [
-        figure.text(0.01, 1 + 0.12 / height, picture.title, va="bottom", weight="bold", fontsize=12),
-        figure.text(0.01, -0.12 / height, "\n".join(caption), va="top", fontsize=9, linespacing=1.3),
+        figure.text(0.01, 1 + 0.12 / height, typeset(picture.title), va="bottom", weight="bold", fontsize=12),
+        figure.text(0.01, -0.12 / height, "\n".join(map(typeset, caption)), va="top", fontsize=9, linespacing=1.3),
     ]
     try:
         save(figure, path, bbox_inches=page)
