@@ -105,7 +105,7 @@ def sweep(run_dir, batch, overwrite, **options):
     except OSError as error:
         raise InputError(f"{_reason(error)}; what was finished is safe, run the same command to resume") from error
     table = summary(run_dir)
-    click.echo(render(table))
+    click.echo(render(table, run_dir))
     click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
 
 
@@ -151,7 +151,7 @@ def summary(run_dir):
     """
     from ihtjax import store, summaries
 
-    click.echo(summaries.render(summaries.summary(run_dir)))
+    click.echo(summaries.render(summaries.summary(run_dir), run_dir))
     if any(unit.method == "all" for unit in store.RunDirectory(run_dir).units()):
         click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
@@ -172,12 +172,13 @@ def figures(run_dir, format, only):
       ihtjax figures results/paper --only fig09,fig10
     """
     from ihtjax.paper import drawings
+    from ihtjax.text import printable
 
     drawings.check_format(format)
     names = None if only is None else [name.strip() for name in only.split(",")]
     for picture in drawings.drawn(run_dir, names):
         if isinstance(picture, drawings.Undrawable):
-            click.echo(f"{picture.name}: {picture.why}")
+            click.echo(f"{picture.name}: {printable(picture.why)}")
         else:
             click.echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
 
@@ -263,7 +264,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 
         plots.check(plot)
     found = atlases.build_atlas(config, s, data_seed, starts)
-    click.echo(atlases.describe(found))
+    click.echo(atlases.describe(found, config))
     if csv is not None:
         store.write_atomically(csv, found.points.to_csv(index=False).encode())
         click.echo(f"\n{len(found.points):,} supports in {csv}")
@@ -295,7 +296,7 @@ def restarts(data_seed, starts, epsilon, plot, **options):
 
         plots.check(plot)
     table = many.restart_budget(config, data_seed, starts, epsilon)
-    click.echo(many.render(table, epsilon))
+    click.echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
         plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
         click.echo(f"\ndrawn into {plot}")
@@ -333,8 +334,9 @@ def report(run_dir, as_json):
 def bench(repeats, **options):
     """Measure the throughput of the device at hand: JSON on stdout, a table on stderr.
 
-    Lane-steps per second of the iteration by batch and level, seconds to compile, and where the time of a sweep
-    with these options goes. Takes about a minute on two cores; nothing else should run meanwhile.
+    Lane-steps per second of the iteration by batch and level, its FLOP per second beside those of a large matrix
+    product measured on the spot, seconds to compile, and where the time of a sweep with these options goes; with
+    all repeats, the date, the commit and the device. Takes about a minute on two cores; nothing else should run meanwhile.
 
     \b
     Example:

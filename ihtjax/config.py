@@ -37,6 +37,7 @@ def choice(default, help, *choices):
     return option(default, help, expects, metavar="|".join(choices))
 
 
+PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
 MAX_LEVEL = 2**15 - 1  # a level is an int16 column
 SEED = whole_number(0, 2**32 - 1)
 TEXT = Expectation("text", lambda v: isinstance(v, str) and v != "")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_cli import call
 
-from ihtjax import certify_run, load, sweep
+from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
 from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
@@ -182,10 +182,19 @@ def test_learning_curves_agree_with_pandas(small_run, pictures):
     assert panels[0].get_yscale() == "log" and "20 trials a level" in pictures["curves"].caption
 
 
-def test_learning_curves_leave_out_diverged_trials_and_need_curves(small, tmp_path):
-    wild = dataclasses.replace(small, levels=(3,), dense=False, trials=4, step_size=1e30)
-    (picture,) = drawn(sweep(wild, tmp_path / "wild"), ["curves"])
-    assert isinstance(picture, Undrawable) and "diverged" in picture.why
+def test_learning_curves_leave_out_diverged_trials(tmp_path):
+    wild = SweepConfig(levels=(3,), trials=24, steps=2, step_size=1e38, dense=False, curve_points=2)
+    run = sweep(wild, tmp_path / "wild", batch=16)
+    trials, points = load(run), load(run, "curves")
+    bad = trials.trial[trials.status == "diverged"]
+    assert 0 < len(bad) < 24
+    (picture,) = drawn(run, ["curves"])
+    (line,) = [line for line in picture.figure.axes[0].lines if line.get_gid() == "training"]
+    expected = points[~points.trial.isin(bad)].groupby("step").train_loss.median()
+    np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-6)
+
+
+def test_learning_curves_need_curves(small, tmp_path):
     bare = dataclasses.replace(small, levels=(3,), dense=False, trials=4, curve_points=0)
     (picture,) = drawn(sweep(bare, tmp_path / "bare"), ["curves"])
     assert isinstance(picture, Undrawable) and "--curve-points 0" in picture.why

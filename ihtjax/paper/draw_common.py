@@ -23,7 +23,6 @@ from ihtjax.text import printable
 PALE = "#cfe3f1"
 SEEDS = {"data_seed": 42, "init_seed": 21, "support_seed": 84}  # of the paper's Figs. 8, 14 and 15
 PAPERS_LEVEL = 7
-PAPERS_STOP = 0.05  # nats
 LANES = 100  # few, so that what is run on the spot takes seconds
 QUANTILES = {"whislo": 0.05, "q1": 0.25, "med": 0.5, "q3": 0.75, "whishi": 0.95}
 

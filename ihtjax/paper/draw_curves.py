@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import PALE, PAPERS_STOP, CannotDraw, Picture, Run, key_below
+from ihtjax.config import PAPERS_STOP_LOSS
+from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
 from ihtjax.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
 from ihtjax.store import read
 
@@ -32,7 +33,7 @@ def curves(run: Run) -> Picture:
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
     figure = Figure(figsize=(11 if columns > 2 else 7, 1.9 * -(-count // columns) + 1), layout="constrained")
     axes = panels(figure, count, columns, "step", "loss (nats)")
-    stop = run.config.stop_loss or PAPERS_STOP
+    stop = run.config.stop_loss or PAPERS_STOP_LOSS
     for ax, ((method, s), found) in zip(axes, losses.items()):
         train, test = found["train_loss"], found["test_loss"]
         if method == "iht" and dense and dense[0] in losses:

@@ -7,11 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.config import CERTIFIED
+from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS
 from ihtjax.exact.starts import restart_budget
 from ihtjax.paper.draw_common import (
     LANES,
-    PAPERS_STOP,
     SEEDS,
     CannotDraw,
     Level,
@@ -171,7 +170,7 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
     else:
         ax.set_ylim(0, None)
     if column == "train_loss":
-        stop = run.config.stop_loss or PAPERS_STOP
+        stop = run.config.stop_loss or PAPERS_STOP_LOSS
         ax.axhline(stop, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         ax.annotate(
             f" {stop:g}", (1, stop), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, annotation_clip=False
