@@ -336,7 +336,8 @@ def bench(repeats, **options):
 
     Lane-steps per second of the iteration by batch and level, its FLOP per second beside those of a large matrix
     product measured on the spot, seconds to compile, and where the time of a sweep with these options goes; with
-    all repeats, the date, the commit and the device. Takes about a minute on two cores; nothing else should run meanwhile.
+    all repeats, the date, the commit and the device. Takes about a minute on two cores; nothing else
+    should run meanwhile.
 
     \b
     Example:

@@ -78,8 +78,8 @@ def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:
 def _caption(run: Run, shown: int, stop: float) -> str:
     trials = min(run.config.trials, MOST_TRIALS)
     first = "the first " * (trials < run.config.trials)
-    text = f"Loss at {run.config.curve_points} steps or fewer of {first}{trials:,} trials a level on {run.data}; steps "
-    text += "by their logarithm from the first on, step 0 at the left. "
+    text = f"Losses of {first}{trials:,} trials a level on {run.data}, at up to {run.config.curve_points} steps. Steps "
+    text += "are spaced by their logarithm, with step 0 at the left. "
     if shown < len(run.levels):
         text += f"Of {len(run.levels)} levels {shown} are shown. "
     if run.config.stop_loss:

@@ -65,7 +65,10 @@ def test_accuracy(run: Run) -> Picture:
 def gap(run: Run) -> Picture:
     """Loss minus the global optimum for each level, and the shares of trials that are near it."""
     _needs_certificates(run)
-    levels = run.by_level("gap", "certificates")
+    try:
+        levels = run.by_level("gap", "certificates")
+    except CannotDraw:
+        raise CannotDraw("no certificate has a gap: the supports were not enumerated, or all trials diverged") from None
     best = {level.label: 100 * level.values.mean() for level in run.by_level("best_support", "certificates")}
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

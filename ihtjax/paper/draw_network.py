@@ -161,6 +161,7 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
     weights = np.concatenate([theta[: K * d].reshape(K, d), theta[K * d :, None]], axis=1)
     left, right = np.linspace(1, 0, d + 1), np.linspace(0.9, 0.1, K)
     largest = np.abs(weights).max() or 1
+    area = 260 * min(1, 9 / len(left)) ** 2
     edges = []
     for k in range(K):
         for j in range(d + 1):
@@ -176,11 +177,11 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
     for side, heights, names in ((0, left, (*run.stored["features"], "1")), (1, right, run.stored["classes"])):
-        ax.scatter(np.full(len(heights), side), heights, 260, "white", edgecolor="black", zorder=3)
+        ax.scatter(np.full(len(heights), side), heights, area, "white", edgecolor="black", zorder=3)
         for y, name in zip(heights, names):
-            shift, align = ((-0.06, "right"), (1.06, "left"))[side]
-            ax.text(shift, y, label(name), ha=align, va="center", fontsize=9)
-    ax.scatter([0], [left[-1]], 260, "#dddddd", edgecolor="black", zorder=4)
+            beside, align = ((-13, 0), "right") if side == 0 else ((13, 0), "left")
+            ax.annotate(label(name), (side, y), beside, textcoords="offset points", ha=align, va="center", fontsize=9)
+    ax.scatter([0], [left[-1]], area, "#dddddd", edgecolor="black", zorder=4)
     ax.set_xlim(-0.1, 1.1)
     ax.set_ylim(-0.08, 1.08)
     ax.axis("off")
