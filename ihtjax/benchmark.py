@@ -146,14 +146,15 @@ def render(found: dict[str, Any]) -> str:
         f"{found['date']}, ihtjax {found['ihtjax']}, {'commit ' + commit if commit else 'no checkout'}",
         f"jax {found['jax']}, {found['precision']}",
         "",
-        f"{'batch':>6} {'s':>5} {'ns/lane-step':>12} {'M lane-steps/s':>15} {'lowest':>8} {'highest':>8} {'GFLOP/s':>8}",
+        f"{'batch':>6} {'s':>5} {'ns/lane-step':>12} {'M lane-steps/s':>14} {'lowest':>8} {'highest':>8} "
+        f"{'GFLOP/s':>8}",
     ]
     for row in found["throughput"]:
         rate = row["lane_steps_per_second"]
         low, median, high = (rate[k] / 1e6 for k in ("low", "median", "high"))
         flops = row["flop_per_second"] / 1e9
         lines += [
-            f"{row['batch']:6d} {row['s']:5d} {1e3 / median:12.1f} {median:15.2f} {low:8.2f} {high:8.2f} {flops:8.1f}"
+            f"{row['batch']:6d} {row['s']:5d} {1e3 / median:12.1f} {median:14.2f} {low:8.2f} {high:8.2f} {flops:8.1f}"
         ]
     best = max(row["flop_per_second"] for row in found["throughput"]) / matmul["flop_per_second"]["median"]
     lines += [
