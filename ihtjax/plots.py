@@ -107,15 +107,24 @@ def draw_trial(ran: SingleTrial) -> Figure:
     at = np.arange(len(ran.names))
     on = r.theta != 0
 
-    axes[0].bar(at - 0.2, r.theta0, 0.4, color="white", edgecolor=GREY, hatch="///", label="start")
-    axes[0].bar(at + 0.2, r.theta, 0.4, color=BLUE, label="end")
+    # Edges keep a bar in sight that is thinner than a pixel.
+    start = r.theta0 != 0
+    axes[0].bar(at[start] - 0.2, r.theta0[start], 0.4, color="white", edgecolor=GREY, hatch="///", label="start")
+    axes[0].bar(at[on] + 0.2, r.theta[on], 0.4, color=BLUE, edgecolor=BLUE, linewidth=0.7, label="end")
     axes[0].axhline(0, color="black", linewidth=0.8)
     axes[0].set_ylabel(r"parameter $\theta$")
 
-    slope = np.maximum(np.abs(r.gradient), np.finfo(np.float32).tiny)
+    slope = np.abs(np.asarray(r.gradient, np.float64))
+    floor = zero_line(slope)
     threshold = r.certificate.min_on_support / r.step_size
-    axes[1].plot(at[on], slope[on], "o", color=BLUE, label="on the support")
-    axes[1].plot(at[~on], slope[~on], "s", color=ORANGE, markerfacecolor="white", label="off the support")
+    style = {"linestyle": "", "markersize": 6 if len(at) <= MOST_TICKS else 3, "markerfacecolor": "white"}
+    if (~on).any():
+        off = np.maximum(slope[~on], floor)
+        axes[1].plot(at[~on], off, marker="s", color=ORANGE, label="off the support", **style)
+    style |= {"markerfacecolor": BLUE}
+    axes[1].plot(at[on], np.maximum(slope[on], floor), marker="o", color=BLUE, label="on the support", **style)
+    if (slope == 0).any():
+        axes[1].axhline(floor, color=GREY, linewidth=0.8, zorder=0, label="zero")
     if threshold > 0:
         axes[1].axhline(threshold, color="black", linestyle="--", label="threshold of (8),\n" + THRESHOLD)
     axes[1].set_yscale("log")
@@ -224,6 +233,11 @@ def panels(figure: Figure, count: int, columns: int, xlabel: str, ylabel: str) -
     for ax in grid[:count:columns]:
         ax.set_ylabel(ylabel)
     return list(grid[:count])
+
+
+def zero_line(sizes: np.ndarray) -> float:
+    """Where zeros lie on a logarithmic axis: below the least of the other sizes."""
+    return float(10.0 ** np.floor(np.log10(sizes[sizes > 0].min(initial=1e-3))) / 2)
 
 
 def step_axis(ax: Axes, last: int) -> None:

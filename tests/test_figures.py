@@ -6,13 +6,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_cli import call
 
 from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
 from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
-from ihtjax.plots import draw_budget
+from ihtjax.plots import draw_budget, draw_trial
 from ihtjax.single import run_trial
 from ihtjax.store import RunDirectory
 
@@ -354,3 +355,27 @@ def test_wrong_options_get_one_line(small_run, capsys, options, says):
 def test_what_is_no_run_gets_one_line(tmp_path, capsys):
     code, _, err = call(capsys, "figures", tmp_path)
     assert code == 2 and "not a run directory" in err and err.count("\n") == 1
+
+
+def test_a_zero_gradient_leaves_the_others_their_axis(small):
+    ran = run_trial(small, 7, 1, 2, 3)
+    slope = np.where(np.arange(15) < 3, 0, ran.result.gradient)
+    ax = draw_trial(ran._replace(result=ran.result._replace(gradient=slope))).axes[1]
+    least = np.abs(slope[slope != 0]).min()
+    assert least / 100 < ax.get_ylim()[0] < least
+    assert "zero" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_bars_thinner_than_a_pixel_are_seen(small):
+    ran = run_trial(small, 7, 1, 2, 3)
+    theta = np.where(np.arange(600) % 7 == 0, 1.0, 0.0)
+    wide = ran.result._replace(theta=theta, theta0=np.zeros(600), gradient=np.ones(600))
+    figure = draw_trial(ran._replace(result=wide, names=[f"w{i}" for i in range(600)]))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    to_pixels = figure.axes[0].transData.transform
+    for i in np.flatnonzero(theta):
+        x, y = to_pixels((i + 0.2, 0.5))
+        near = pixels[pixels.shape[0] - round(y), round(x) - 2 : round(x) + 3]
+        assert (near[:, 2] - near[:, 0]).max() > 40, f"no blue at {i}"

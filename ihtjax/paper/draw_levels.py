@@ -36,8 +36,8 @@ BUDGET_LEVELS, BUDGET_STARTS = (3, 5, 7, 10), 100
 def step_size(run: Run) -> Picture:
     """Fig. 9: gamma = 1 / L-hat_2s for each level."""
     given = run.config.step_size
-    how = {None: r" $= 1/\hat{L}_{2s}$", CERTIFIED: ", certified"}.get(given, ", given")
-    label = rf"step size $\gamma${how} (1/nats)"
+    symbol = {None: r"$\gamma = 1/\hat{L}_{2s}$", CERTIFIED: r"$\gamma$, certified"}.get(given, r"$\gamma$, given")
+    label = f"step size {symbol} (1/nats)"
     levels = run.by_level("step_size")
     return _quantity(run, levels, "Fig. 9: step size", label, "Step size")
 

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
-from ihtjax.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy
+from ihtjax.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
 
 MOST_PARAMETERS = 60  # more bars can't be told apart
 MOST_NODES = 16
@@ -88,7 +88,7 @@ def gradient(run: Run) -> Picture:
     upper.set_ylabel("gradient (nats per unit)")
 
     size = np.abs(slope)
-    floor = 10.0 ** np.floor(np.log10(size[size > 0].min(initial=1e-3))) / 2
+    floor = zero_line(size)
     for which, style in ((on, {"color": BLUE}), (~on, {"color": ORANGE, "mfc": "white", "mew": 1.5})):
         lower.vlines(at[which], floor / 2, np.maximum(size[which], floor), color=GREY, linewidth=0.7)
         lower.plot(at[which], np.maximum(size[which], floor), "o" if which is on else "s", **style)
