@@ -12,7 +12,6 @@ import platform
 import sys
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -21,6 +20,7 @@ import numpy as np
 import others
 from work import STEP_SIZE, make_work
 
+from ihtjax.benchmark import cpu_model
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, describe_environment, workers
 
@@ -158,12 +158,6 @@ def environment(batch):
             "cores": workers(),
         }
     )
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def render(found) -> str:

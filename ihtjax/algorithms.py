@@ -17,9 +17,7 @@ from ihtjax.lipschitz import as_key, estimate_lipschitz, slope_at
 from ihtjax.threshold import as_vector, hard_threshold
 
 
-def iht_step(
-    gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int
-) -> jax.Array:
+def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:
     """One step of Algorithm 1.
 
         theta^{k+1} = H_s(theta^k - gamma grad f(theta^k))

@@ -13,6 +13,7 @@ import click
 from ihtjax import interrupts
 from ihtjax.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.errors import InputError
+from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
 
@@ -119,7 +120,7 @@ def sweep(run_dir, batch, overwrite, **options):
         raise InputError(f"{_reason(error)}; {kept()}") from error
     interrupts.last_words(lambda: "stopped; the sweep is finished, see: ihtjax summary")
     table = summary(run_dir)
-    click.echo(render(table))
+    click.echo(render(table, run_dir))
     click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
 
 
@@ -165,7 +166,7 @@ def summary(run_dir):
     """
     from ihtjax import store, summaries
 
-    click.echo(summaries.render(summaries.summary(run_dir)))
+    click.echo(summaries.render(summaries.summary(run_dir), run_dir))
     if any(unit.method == "all" for unit in store.RunDirectory(run_dir).units()):
         click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
@@ -177,20 +178,22 @@ def summary(run_dir):
 def figures(run_dir, format, only):
     """Draw the paper's figures, and some beyond it, into RUN_DIR/figures; say what the run is not enough for.
 
-    fig01 .. fig15 and table1 are the paper's; gap, restarts and steps tell how far from the optimum trials end, how
-    many starts come near it, and whether step sizes were valid. Figs. 3 to 5 are schematic or photographs.
+    fig01 .. fig15 and table1 are the paper's. curves draws the losses along the way; gap, restarts and steps tell how
+    far from the optimum trials end, how many starts come near it, and whether step sizes were valid. Figs. 3 to 5 of
+    the paper are schematic or photographs.
 
     \b
     Example:
       ihtjax figures results/paper --only fig09,fig10
     """
     from ihtjax.paper import drawings
+    from ihtjax.text import printable
 
     drawings.check_format(format)
     names = None if only is None else [name.strip() for name in only.split(",")]
     for picture in drawings.drawn(run_dir, names):
         if isinstance(picture, drawings.Undrawable):
-            click.echo(f"{picture.name}: {picture.why}")
+            click.echo(f"{picture.name}: {printable(picture.why)}")
         else:
             click.echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
 
@@ -285,7 +288,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 
         plots.check(plot)
     found = atlases.build_atlas(config, s, data_seed, starts)
-    click.echo(atlases.describe(found))
+    click.echo(atlases.describe(found, config))
     if csv is not None:
         files.write_atomically(csv, found.points.to_csv(index=False).encode())
         click.echo(f"\n{len(found.points):,} supports in {csv}")
@@ -317,7 +320,7 @@ def restarts(data_seed, starts, epsilon, plot, **options):
 
         plots.check(plot)
     table = many.restart_budget(config, data_seed, starts, epsilon)
-    click.echo(many.render(table, epsilon))
+    click.echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
         plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
         click.echo(f"\ndrawn into {plot}")
@@ -366,8 +369,10 @@ def report(run_dir, as_json, others):
 def bench(repeats, **options):
     """Measure the throughput of the device at hand: JSON on stdout, a table on stderr.
 
-    Lane-steps per second of the iteration by batch and level, seconds to compile, and where the time of a sweep
-    with these options goes. Takes about a minute on two cores; nothing else should run meanwhile.
+    Lane-steps per second of the iteration by batch and level, its FLOP per second beside those of a large matrix
+    product measured on the spot, seconds to compile, and where the time of a sweep with these options goes; with
+    all repeats, the date, the commit and the device. Takes about a minute on two cores; nothing else
+    should run meanwhile.
 
     \b
     Example:
@@ -413,11 +418,16 @@ def main(argv: list[str] | None = None) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
+# What errors of the library call by its Python name.
+OPTIONS = {"overwrite=True": "--overwrite", "enumerate_supports=False": "--no-enumerate"}
+
+
 def _reason(error: OSError) -> str:
     return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
 def fail(message: str) -> None:
-    line = " ".join(message.split())
-    click.echo(f"ihtjax: error: {line}", err=True)
+    for argument, option in OPTIONS.items():
+        message = message.replace(argument, option)
+    click.echo(f"ihtjax: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

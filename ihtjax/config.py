@@ -31,6 +31,7 @@ def choice(default, help, *choices):
     return option(default, help, one_of(*choices), metavar="|".join(choices))
 
 
+PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
 MAX_LEVEL = 2**15 - 1  # a level is an int16 column
 LEVEL = whole_number(1, MAX_LEVEL)
 CERTIFIED = "certified"

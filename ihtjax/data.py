@@ -3,7 +3,6 @@
 import collections
 import csv
 import hashlib
-import unicodedata
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax.errors import PATH, TEXT, InputError, check
+from ihtjax.text import is_printable, printable
 
 # Compiling takes 0.6 s a class up to here, and more beyond.
 MAX_CLASSES = 50
@@ -116,7 +116,7 @@ def _check_names(names: list[str], target: str, table: str) -> None:
         if column == "":
             number = names.index("") + 1
             raise InputError(f"{table}: column {number} has no name; if it is an index, write the table without it")
-        if not printable(column):
+        if not is_printable(column):
             which = f"the name of column {names.index(column) + 1}, {column[:40]!r},"
             raise InputError(f"{table}: {which} has a control character; rename it")
     if len(names) == 1 and target not in names and any(mark in names[0] for mark in ";\t"):
@@ -176,16 +176,10 @@ def _classes(values: pd.Series, table: str) -> tuple[tuple[str, ...], np.ndarray
             "of two rows or more on average; is it a number to predict, or an identifier? name a class column"
         )
     names = tuple(map(str, classes))
-    harmful = [name for name in names if not printable(name)]
+    harmful = [name for name in names if not is_printable(name)]
     if harmful:
         raise InputError(f"{table}: class {harmful[0][:40]!r} of column {target!r} has a control character; rename it")
     return names, y.astype(np.int32)
-
-
-def printable(name: str) -> bool:
-    """Whether a name holds no control character: none that a terminal obeys, and none that hides or turns text."""
-    joiners = "\u200c\u200d"  # some scripts need them
-    return not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in joiners for c in name)
 
 
 def _first(mask: pd.Series) -> int:
@@ -230,5 +224,5 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _names(columns) -> str:
     """Some names for an error; a control character is written out."""
-    shown = [name if printable(name) else repr(name) for name in map(str, columns[:12])]
+    shown = [printable(name) for name in map(str, columns[:12])]
     return ", ".join(shown) + (", .." if len(columns) > 12 else "")

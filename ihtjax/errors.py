@@ -44,6 +44,28 @@ def an(type_: type) -> Expectation:
     return Expectation(f"{article} {type_.__name__}", lambda v: isinstance(v, type_))
 
 
+def some_of(*allowed: str) -> Expectation:
+    """Some of these names: one as text, or several; None for all of them."""
+
+    def holds(v: Any) -> bool:
+        if v is None or isinstance(v, str):
+            return v is None or v in allowed
+        return isinstance(v, list | tuple | set | frozenset) and all(
+            isinstance(name, str) and name in allowed for name in v
+        )
+
+    return Expectation(f"names among {', '.join(allowed)}", holds)
+
+
+def levels_up_to(n: int) -> Expectation:
+    """Sparsity levels, several whole numbers from 1 to n."""
+    one = whole_number(1, n)
+    return Expectation(
+        f"whole numbers from 1 to {n}, such as (3, 5, 7)",
+        lambda v: isinstance(v, list | tuple | set | frozenset | range) and len(v) > 0 and all(map(one.holds, v)),
+    )
+
+
 def _is_whole(v: Any) -> bool:
     return isinstance(v, numbers.Integral) and not isinstance(v, bool)
 
@@ -59,15 +81,14 @@ def _names_a_file(v: Any) -> bool:
 
 ANY_WHOLE_NUMBER = Expectation("a whole number", _is_whole, "integer")
 SEED = whole_number(0, 2**32 - 1)
-POSITIVE = Expectation(
-    "a positive number that float32 can hold", lambda v: _is_real(v) and 1e-38 < v < 3.4e38, "real"
-)
+POSITIVE = Expectation("a positive number that float32 can hold", lambda v: _is_real(v) and 1e-38 < v < 3.4e38, "real")
 NOT_NEGATIVE = Expectation(
     "a number of at least 0 that float32 can hold", lambda v: POSITIVE.holds(v) or (_is_real(v) and v == 0), "real"
 )
 SHARE = Expectation("a number between 0 and 1", lambda v: _is_real(v) and 0 < v < 1, "real")
 TEXT = Expectation("text", lambda v: isinstance(v, str) and v != "")
 PATH = Expectation("a path, as text or a pathlib.Path", _names_a_file)
+PATHS = Expectation("several paths", lambda v: isinstance(v, list | tuple) and all(map(_names_a_file, v)))
 BOOLEAN = Expectation("True or False", lambda v: isinstance(v, bool))
 FUNCTION = Expectation("a function", callable)
 

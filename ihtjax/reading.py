@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ihtjax.errors import InputError
+from ihtjax.errors import BOOLEAN, InputError, check, one_of
 from ihtjax.records import TABLES, Damaged, Unit
 from ihtjax.store import RunDirectory
 
@@ -61,9 +61,9 @@ def read(
     With ``units``, the rows of these alone.
     """
     filters = filters or {}
+    check("table", table, one_of(*TABLES))
+    check("verify", verify, BOOLEAN)
     run = RunDirectory(run_dir).require()
-    if table not in TABLES:
-        raise InputError(f"table: got {table!r}, expected one of {TABLES}")
     entries = {unit: entry for unit, entry in run.units().items() if table in entry["files"]}
     if units is not None:
         entries = {unit: entries[unit] for unit in units}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ihtjax.config import MAX_LEVEL, SweepConfig, whole_number
 from ihtjax.errors import InputError
+from ihtjax.text import is_printable
 
 # Format 1 had no checksums, and called files by their paths.
 FORMAT = 2
@@ -120,8 +121,8 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
             raise Damaged(f"{name}: expected {kind.__name__}")
     for name in ("features", "classes", "parameters"):
-        if not all(isinstance(text, str) for text in content[name]):
-            raise Damaged(f"{name}: expected a list of texts")
+        if not all(isinstance(text, str) and is_printable(text) for text in content[name]):
+            raise Damaged(f"{name}: expected a list of texts without control characters")
     n = len(content["parameters"])
     if n != len(content["classes"]) * (len(content["features"]) + 1) or len(content["classes"]) < 2:
         raise Damaged(

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import CERTIFIED, SweepConfig
+from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.errors import SEED, an, check, whole_number
-from ihtjax.trial import NEVER, PAPERS_STOP_LOSS, Point, Result, curve_steps
+from ihtjax.trial import NEVER, Point, Result, curve_steps
 
 
 class SingleTrial(NamedTuple):
@@ -100,7 +100,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     ]
     for name, start, end, slope in zip(ran.names, r.theta0, r.theta, r.gradient):
         numbers = [f"{v:#12.7g}" if v else f"{'.':>12}" for v in (start, end)]
-        lines.append(f"{name:>9}  {numbers[0]}  {numbers[1]}  {slope:12.3e}")
+        lines.append(f"{name:>9}  {numbers[0]}  {numbers[1]}  {slope:z12.3e}")
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",
@@ -113,7 +113,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
         f"smallest |theta| on the support     {c.min_on_support:.3e}  ({c.n_nonzero} of {ran.s} nonzero)",
-        f"margin of (8)                       {c.ht_margin:.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
+        f"margin of (8)                       {c.ht_margin:z.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
         f"HT-stable: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import filelock
 import pyarrow as pa
 
 from ihtjax import files
-from ihtjax.errors import InputError
+from ihtjax.errors import PATH, InputError, check
 from ihtjax.records import (
     TABLES,
     Damaged,
@@ -65,9 +65,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise InputError(f"run_dir: got {path!r}, expected the path of a directory")
-        self.path = Path(path)
+        self.path = Path(check("run_dir", path, PATH))
 
     def exists(self) -> bool:
         """Whether this is a run directory, whole or not."""
@@ -140,7 +138,7 @@ class RunDirectory:
             damage = f"unreadable ({error})"
         found = self._config_in_files()
         if found is None and ("missing" not in damage or self._files()):
-            raise InputError(f"{self.path / 'config.json'}: {damage}; restore it, or start again with --overwrite")
+            raise InputError(f"{self.path / 'config.json'}: {damage}; restore it, or start again with overwrite=True")
         return found
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -237,7 +235,7 @@ class RunDirectory:
             elif unit and manifest is None and not self._has_seal(unit, table):
                 raise InputError(
                     f"{self.path / 'manifest.json'}: missing or damaged, and {path} is of an earlier version, which "
-                    "kept its record there alone; restore it, or start again with --overwrite"
+                    "kept its record there alone; restore it, or start again with overwrite=True"
                 )
             else:
                 problems.append(Damage(path, "foreign, the manifest does not list it"))
@@ -344,12 +342,12 @@ class RunDirectory:
     def _damaged_records(self) -> list[Damage]:
         stored, problems = self.config(), []
         checks = {"config.json": check_config, "manifest.json": lambda its: check_units(its.get("units"), stored)}
-        for name, check in checks.items() if stored is not None else ():
+        for name, is_right in checks.items() if stored is not None else ():
             try:
                 content = self._record(name)
                 if content is None:
                     raise Damaged("missing")
-                check(content)
+                is_right(content)
             except Damaged as error:
                 problems.append(Damage(name, f"{error}; the result files hold it too, ihtjax sweep makes it again"))
         return problems

@@ -4,10 +4,15 @@ import os
 
 import pandas as pd
 
+from ihtjax.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.errors import InputError
 from ihtjax.reading import load, read
+from ihtjax.store import RunDirectory
+from ihtjax.text import conditions
 
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
+QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
+ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 WITHIN = (0.001, 0.01, 0.1)
 STATUS = ("certified", "open", "refuted")
@@ -20,24 +25,45 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
       A data frame with a row for each (method, s): ``trials`` and ``diverged``; for each of step_size, train_loss,
       test_loss, train_accuracy, test_accuracy and epsilon the columns ``_q1``, ``_median`` and ``_q3``; ``ht_stable``,
       the share that is HT-stable by the run's ``ht_tol``, and ``gradient_below_1e-03`` .. ``1e-05``, the shares whose
-      gradient on the support is at most that.
+      gradient on the support is at most that; ``loss_rose``, how many trials' training loss rose by more than 1e-5 nats
+      between neighbouring curve points (NaN without curves); ``stop_loss``, the run's stopping loss, or 0.05;
+      ``reached_stop_loss``, the share that reached it, and ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over
+      these alone.
 
     Raises:
       InputError: there is no such run, or nothing is finished yet.
     """
-    rows = []
+    rows, stop_loss = [], _config(run_dir).stop_loss or PAPERS_STOP_LOSS
     columns = ["method", "s", *QUANTITIES, "grad_on_support", "ht_stable", "status"]
+    columns += ["max_loss_increase", "steps_to_stop_loss"]
     everything = read(run_dir, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
     for (method, s), trials in everything.groupby(["method", "s"], sort=False, observed=True):
         ok = trials.status == "ok"  # a column at a time, so that a million trials don't take their memory twice
         row = {"method": method, "s": s, "trials": len(trials), "diverged": len(trials) - ok.sum()}
         for quantity in QUANTITIES:
-            quartiles = trials[quantity][ok].quantile([0.25, 0.5, 0.75])
-            row |= dict(zip((f"{quantity}_q1", f"{quantity}_median", f"{quantity}_q3"), quartiles))
+            row |= _quartiles(quantity, trials[quantity][ok])
         row["ht_stable"] = trials.ht_stable[ok].mean()
         row |= {f"gradient_below_{tol:.0e}": (trials.grad_on_support[ok] <= tol).mean() for tol in TOLERANCES}
+        rises = trials.max_loss_increase[ok].dropna()
+        row["loss_rose"] = (rises > ROSE).sum() if len(rises) else None
+        row["stop_loss"] = stop_loss
+        steps = trials.steps_to_stop_loss[ok]
+        row["reached_stop_loss"] = steps.notna().mean()
+        row |= _quartiles("steps_to_stop_loss", steps.dropna())
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+    table = pd.DataFrame(rows).astype({"loss_rose": "float64"})
+    return table.sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+
+
+def _quartiles(quantity, values):
+    return {f"{quantity}_{name}": values.quantile(q) for name, q in QUARTILES.items()}
+
+
+def _config(run_dir):
+    stored = RunDirectory(run_dir).require().config()
+    if stored is None:
+        raise InputError(f"{run_dir}: not a run directory, it has no config.json; check the path")
+    return SweepConfig(**stored["config"])
 
 
 def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
@@ -122,14 +148,15 @@ def render_gaps(table: pd.DataFrame) -> str:
     )
 
 
-def render(table: pd.DataFrame) -> str:
-    """The summary as text of at most 80 columns: median and quartiles."""
+def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
+    """The summary of a run as text of at most 80 columns, but for its directory: median and quartiles."""
+    config, stop_loss = _config(run_dir), table.stop_loss[0]
 
     def cell(row, quantity, digits):
-        q1, median, q3 = (row[f"{quantity}_{q}"] for q in ("q1", "median", "q3"))
+        q1, median, q3 = (row[f"{quantity}_{q}"] for q in QUARTILES)
         if pd.isna(median):
             return "-"
-        kind = f".{digits}f" if max(abs(q1), abs(q3)) < 1000 else ".1e"
+        kind = f"z,.{digits}f" if max(abs(q1), abs(q3)) < (1000 if digits else 1e9) else "z.1e"
         return f"{median:{kind}} [{q1:{kind}}, {q3:{kind}}]"
 
     def level(row):
@@ -140,6 +167,7 @@ def render(table: pd.DataFrame) -> str:
         return pd.DataFrame(rows).to_string(index=False)
 
     parts = [
+        f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}",
         "median [quartiles] over trials; losses in nats",
         text(
             lambda row: {
@@ -161,6 +189,15 @@ def render(table: pd.DataFrame) -> str:
             lambda row: {
                 "HT-stable": f"{row.ht_stable:.1%}",
                 **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
+            }
+        ),
+        f"trials whose training loss rose by more than {ROSE:g} nats between curve points;\n"
+        f"share whose training loss reached {stop_loss:g} nats, and after how many steps (of these)",
+        text(
+            lambda row: {
+                "loss rose": "-" if pd.isna(row.loss_rose) else f"{row.loss_rose:,.0f}",
+                f"reached {stop_loss:g}": f"{row.reached_stop_loss:.1%}",
+                "steps": cell(row, "steps_to_stop_loss", 0),
             }
         ),
     ]

@@ -29,7 +29,7 @@ from ihtjax.engine import (
     triples,
     workers,
 )
-from ihtjax.errors import InputError
+from ihtjax.errors import BOOLEAN, InputError, an, check
 from ihtjax.reading import read
 from ihtjax.records import TABLES, Damaged, Unit, config_in
 from ihtjax.store import Damage, RunDirectory, Survey
@@ -68,6 +68,8 @@ def sweep(
       OSError: a file can't be written; what was finished before stays.
     """
     show = show or progress.Silent()
+    check("config", config, an(SweepConfig))
+    check("overwrite", overwrite, BOOLEAN)
     run = RunDirectory(run_dir)
     platform()
     table = load_table(config.data, config.target)
@@ -166,7 +168,7 @@ def extend(stored, config: SweepConfig, table: Table, batch: int | None, units: 
             for k in differing
         )
         raise InputError(
-            f"{path} holds another configuration: {what}; use the same options, another path, or --overwrite"
+            f"{path} holds another configuration: {what}; use the same options, another path, or overwrite=True"
         )
     # An older config.json, restored, may not know of all that is there.
     levels = tuple({*config.levels, *before.levels, *(unit.s for unit in units if unit.method == "iht")})

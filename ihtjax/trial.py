@@ -13,12 +13,11 @@ from jax import lax
 from ihtjax import draws
 from ihtjax.algorithms import iht_step
 from ihtjax.certificate import Certificate, certify
-from ihtjax.config import CERTIFIED, SweepConfig
+from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.lipschitz import estimate_lipschitz
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
-PAPERS_STOP_LOSS = 0.05
 NEVER = -1
 
 # Trials lie on the minor axis of every array: that keeps elementwise loops on full vectors.

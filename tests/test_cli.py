@@ -173,7 +173,7 @@ def test_trial_draws_vectors(tmp_path, capsys, suffix):
     assert code == 0 and path.stat().st_size > 5000
     if suffix == "svg":
         text = path.read_text()
-        assert "s = 15" in text and "w34" in text and "parameter" in text
+        assert "$s$ = 15" in text and "w34" in text and "parameter" in text
 
 
 def test_a_full_disk_gets_one_line_and_loses_nothing(small_run, tmp_path):

@@ -6,12 +6,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_cli import call
 
-from ihtjax import load, sweep
+from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
-from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures
+from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
+from ihtjax.plots import draw_budget, draw_trial
 from ihtjax.single import run_trial
 from ihtjax.store import RunDirectory
 
@@ -23,6 +25,13 @@ NO_CERTIFICATES = {"gap", "steps"}
 def pictures(small_run):
     """What can be drawn from the small run, by name."""
     return {picture.name: picture for picture in drawn(small_run) if isinstance(picture, Drawn)}
+
+
+@pytest.fixture(scope="module")
+def certified(small_run, tmp_path_factory):
+    """The small run with certificates."""
+    run = shutil.copytree(small_run, tmp_path_factory.mktemp("certified") / "run")
+    return certify_run(run, trials=4)
 
 
 def artists(figure):
@@ -62,7 +71,7 @@ def test_boxes_agree_with_pandas(small_run, pictures, name, column):
 def test_caption_and_axes_say_what_is_drawn(pictures, name):
     ax = pictures[name].figure.axes[0]
     assert "20 trials each" in pictures[name].caption and "dense baseline beside them" in pictures[name].caption
-    assert "sparsity level s" in ax.get_xlabel()
+    assert "sparsity level $s$" in ax.get_xlabel()
     assert re.search(r"\((1/nats|nats|%)\)$", ax.get_ylabel())
 
 
@@ -139,6 +148,117 @@ def test_growth_between_first_and_last_network_is_the_papers(pictures):
     assert "1.32e+17 parameters by 2040" in pictures["fig01"].caption
 
 
+def test_no_label_of_fig_1_lies_on_a_line_a_point_or_another_label(pictures):
+    figure = pictures["fig01"].figure
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 11
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i]), ax.texts[i].get_text()
+        for line in ax.lines:
+            at = line.get_transform().transform(line.get_xydata())
+            if line.get_linestyle() != "None":
+                at = np.linspace(at[0], at[-1], 2000)  # both lines are straight on these axes
+            assert not any(box.contains(*point) for point in at), ax.texts[i].get_text()
+
+
+# Curves and certificates.
+
+
+def test_learning_curves_agree_with_pandas(small_run, pictures):
+    points = pd.read_parquet(small_run / "curves")
+    panels = pictures["curves"].figure.axes
+    assert [ax.get_title() for ax in panels] == ["$s$ = 3", "$s$ = 7", "dense"]
+    for ax, s in zip(panels, (3, 7, 15)):
+        level = points[points.s == s].pivot(index="trial", columns="step")
+        lines = {line.get_gid(): line for line in ax.lines}
+        for gid, column in (("training", "train_loss"), ("test", "test_loss")):
+            assert lines[gid].get_xdata().tolist() == level[column].columns.tolist()
+            np.testing.assert_allclose(lines[gid].get_ydata(), np.median(level[column], axis=0), rtol=1e-6)
+        (band,) = [patch for patch in ax.collections if patch.get_gid() == "quartiles"]
+        ends = np.percentile(level.train_loss, [25, 75], axis=0)[:, -1]
+        height = band.get_paths()[0].vertices
+        np.testing.assert_allclose(sorted({*height[height[:, 0] == 300, 1]}), ends, rtol=1e-6)
+    assert panels[0].get_yscale() == "log" and "20 trials a level" in pictures["curves"].caption
+
+
+def test_learning_curves_leave_out_diverged_trials(tmp_path):
+    wild = SweepConfig(levels=(3,), trials=24, steps=2, step_size=1e38, dense=False, curve_points=2)
+    run = sweep(wild, tmp_path / "wild", batch=16)
+    trials, points = load(run), load(run, "curves")
+    bad = trials.trial[trials.status == "diverged"]
+    assert 0 < len(bad) < 24
+    (picture,) = drawn(run, ["curves"])
+    (line,) = [line for line in picture.figure.axes[0].lines if line.get_gid() == "training"]
+    expected = points[~points.trial.isin(bad)].groupby("step").train_loss.median()
+    np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-6)
+
+
+def test_learning_curves_need_curves(small, tmp_path):
+    bare = dataclasses.replace(small, levels=(3,), dense=False, trials=4, curve_points=0)
+    (picture,) = drawn(sweep(bare, tmp_path / "bare"), ["curves"])
+    assert isinstance(picture, Undrawable) and "--curve-points 0" in picture.why
+
+
+def test_the_step_picture_names_all_its_zones(certified):
+    (picture,) = (picture for picture in drawn(certified, ["steps"]))
+    entries = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    for entry in ("certified: ", "open: ", "refuted above: "):
+        assert any(text.startswith(entry) for text in entries)
+    ax = picture.figure.axes[0]
+    certificates = pd.read_parquet(certified / "certificates")
+    zones = {tuple(np.round(zone.get_facecolor()[0], 4)): [] for zone in ax.collections}
+    for zone in ax.collections:
+        zones[tuple(np.round(zone.get_facecolor()[0], 4))].append(zone.get_paths()[0].vertices[:, 1])
+    safe, undecided = (sorted((v.min(), v.max()) for v in zone) for zone in zones.values())
+    medians = certificates.groupby("s")[["rss_upper", "rss_lower"]].agg(lambda bound: 1 / bound.median())
+    np.testing.assert_allclose([top for _, top in safe], sorted(medians.rss_upper), rtol=1e-2)
+    assert [bottom for bottom, _ in undecided] == [top for _, top in safe]
+
+
+def test_the_dots_of_figs_12_and_13_are_in_the_legend(pictures):
+    for name in ("fig12", "fig13"):
+        assert "least and greatest" in [text.get_text() for text in pictures[name].figure.legends[0].get_texts()]
+
+
+def test_symbols_are_set_as_formulas_in_every_picture(pictures, certified):
+    """No axis, legend or title has a symbol of the paper as plain text."""
+    more = {picture.name: picture for picture in drawn(certified, NO_CERTIFICATES)}
+    for name, picture in (pictures | more).items():
+        plain = [re.sub(r"\$[^$]*\$", "", text) for text in texts(picture.figure)]
+        found = [text for text in plain if re.search(r"[γθ]|L_2s|\b[snN] ?=|\blevel s\b", text)]
+        assert not found, (name, found)
+
+
+# Names.
+
+ODD_NAMES = ["cost in $", "$x^2$ and $", "a_b^c", "\\alpha", "größe", "a name that goes on " * 5, "\x1b[31mred", "漢字"]
+
+
+def test_odd_names_are_drawn_to_the_letter(small, tmp_path, tables, recwarn):
+    frame = pd.read_csv(tables["wine"])
+    frame.columns = [*ODD_NAMES, *frame.columns[len(ODD_NAMES) :]]
+    frame["kind"] = frame["kind"].map({"class_0": "$\\frac$", "class_1": "10 $ to 20 $", "class_2": "ä_0"})
+    frame.to_csv(tmp_path / "wine$^.csv", index=False)
+    config = dataclasses.replace(small, data=str(tmp_path / "wine$^.csv"), target="kind", levels=(2, 7), trials=8)
+    run = certify_run(sweep(config, tmp_path / "run$"), enumerate_supports=False)
+    found = {picture.name: picture for picture in drawn(run)}
+    undrawn = {name for name, picture in found.items() if isinstance(picture, Undrawable)}
+    assert undrawn == {"gap"}  # supports weren't enumerated
+    shown = {text.replace(r"\$", "$") for text in texts(found["fig02"].figure)}
+    assert {"cost in $", "$x^2$ and $", "a_b^c", "\\alpha", "größe", "\\x1b[31mred", "\\u6f22\\u5b57"} < shown
+    assert {"$\\frac$", "10 $ to 20 $", "ä_0"} < shown
+    assert "a name that…hat goes on " in shown
+    for picture in found.values():
+        if isinstance(picture, Drawn):
+            for format in ("png", "svg"):
+                write(picture, tmp_path, format)
+            check_layout(picture.figure)
+    assert "wine$^.csv" in (tmp_path / "fig09.svg").read_text()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
 # What a run is not enough for.
 
 
@@ -184,14 +304,30 @@ def test_files_have_title_caption_and_nothing_cut(small_run, tmp_path, format, b
 
 @pytest.mark.parametrize("name", sorted(set(DRAWINGS) - NO_CERTIFICATES))
 def test_no_label_is_cut_or_lies_on_a_panel_of_another(pictures, name):
-    figure = pictures[name].figure
+    check_layout(pictures[name].figure)
+
+
+@pytest.mark.parametrize("levels", [(3,), (2, 3, 7, 9, 11)])
+def test_the_budget_names_its_axes_at_the_edge_of_the_grid(levels):
+    table = pd.DataFrame({"s": levels, "p": 0.5, "p_low": 0.4, "p_high": 0.6})
+    table[["n95", "n95_low", "n95_high"]] = 5.0, 4.0, 6.0
+    figure = draw_budget(table, 0.01, 42)
+    check_layout(figure)
+    axes = figure.axes
+    assert len(axes) == len(levels) and axes[0].get_xlim()[1] < 20  # ends where the curves do
+    for ax in axes[-4:]:
+        assert ax.get_xlabel() == "$N$, starts"
+        assert [tick.get_text() for tick in ax.get_xticklabels() if tick.get_visible()][-3:-1] == ["1", "10"]
+
+
+def check_layout(figure):
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert -0.01 <= box.x0 and box.x1 <= width + 0.01 and -0.01 <= box.y0 and box.y1 <= height + 0.01
     assert figure.axes and all(ax.has_data() or ax.tables for ax in figure.axes)
     for legend in figure.legends:
-        assert not any(legend.get_window_extent().overlaps(ax.get_window_extent()) for ax in figure.axes)
+        assert not any(legend.get_window_extent().overlaps(ax.get_tightbbox()) for ax in figure.axes)
 
 
 def test_command_line_draws_and_names_what_it_cannot(small_run, tmp_path, capsys):
@@ -219,3 +355,27 @@ def test_wrong_options_get_one_line(small_run, capsys, options, says):
 def test_what_is_no_run_gets_one_line(tmp_path, capsys):
     code, _, err = call(capsys, "figures", tmp_path)
     assert code == 2 and "not a run directory" in err and err.count("\n") == 1
+
+
+def test_a_zero_gradient_leaves_the_others_their_axis(small):
+    ran = run_trial(small, 7, 1, 2, 3)
+    slope = np.where(np.arange(15) < 3, 0, ran.result.gradient)
+    ax = draw_trial(ran._replace(result=ran.result._replace(gradient=slope))).axes[1]
+    least = np.abs(slope[slope != 0]).min()
+    assert least / 100 < ax.get_ylim()[0] < least
+    assert "zero" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_bars_thinner_than_a_pixel_are_seen(small):
+    ran = run_trial(small, 7, 1, 2, 3)
+    theta = np.where(np.arange(600) % 7 == 0, 1.0, 0.0)
+    wide = ran.result._replace(theta=theta, theta0=np.zeros(600), gradient=np.ones(600))
+    figure = draw_trial(ran._replace(result=wide, names=[f"w{i}" for i in range(600)]))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    to_pixels = figure.axes[0].transData.transform
+    for i in np.flatnonzero(theta):
+        x, y = to_pixels((i + 0.2, 0.5))
+        near = pixels[pixels.shape[0] - round(y), round(x) - 2 : round(x) + 3]
+        assert (near[:, 2] - near[:, 0]).max() > 40, f"no blue at {i}"

@@ -15,6 +15,7 @@ from ihtjax.exact.oracle import TIE, Search
 from ihtjax.exact.starts import Starts, check_seed, run_starts
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
 from ihtjax.softmax import parameter_names
+from ihtjax.text import conditions
 
 MAX_SUPPORTS = 200_000
 # A start counts as arrived where its loss is within this of its support's infimum (nats).
@@ -113,8 +114,8 @@ def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_siz
     )
 
 
-def describe(found: Atlas, rows: int = 12) -> str:
-    """The atlas as text: counts, then the points where IHT lands most often, and the best."""
+def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
+    """The atlas as text: what it is of, counts, then the points where IHT lands most often, and the best."""
     points = found.points
     plain = points[~points.full_block]
     stable = plain[plain.ht_stable]
@@ -126,16 +127,18 @@ def describe(found: Atlas, rows: int = 12) -> str:
     on_stable = landed[landed.ht_stable].landings.sum()
     values = stable.group.nunique()
     lines = [
-        f"s = {found.s}, data seed {found.data_seed}, step size {found.step_size:g}",
+        f"s = {found.s}, data seed {found.data_seed}, {starts:,} starts",
+        conditions(config),
+        "",
         f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a",
         f"minimiser, {len(stable):,} an HT-stable one, with {values:,} values; {len(drifting):,} have none, but (8)",
         f"holds where the loss nears its infimum. {len(full):,} with a full block hold lines of",
         f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with",
         f"an HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
-        f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():.6g} nats",
+        f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():z.6g} nats",
         "",
     ]
     top = landed.nlargest(rows, "landings", keep="all").head(rows)
     shown = pd.concat([best.head(3), top]).drop_duplicates("support")
     shown = shown[["landings", "infimum", "group", "ht_stable", "support"]]
-    return "\n".join([*lines, shown.to_string(index=False, formatters={"infimum": "{:.6f}".format})])
+    return "\n".join([*lines, shown.to_string(index=False, formatters={"infimum": "{:z.6f}".format})])

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax import draws, interrupts, progress
-from ihtjax.config import SweepConfig, whole_number
+from ihtjax.config import SweepConfig
 from ihtjax.data import load_table
 from ihtjax.engine import make_problem
-from ihtjax.errors import InputError
+from ihtjax.errors import BOOLEAN, InputError, check, levels_up_to, whole_number
 from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
 from ihtjax.exact.newton import SoftmaxRows, sharpened
 from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
@@ -91,6 +91,7 @@ def certify_run(
       RuntimeWarning: some infima may be further from the truth than 1e-9 (``infima_within`` says which).
     """
     show = show or progress.Silent()
+    check("enumerate_supports", enumerate_supports, BOOLEAN)
     run = RunDirectory(run_dir).require()
     stored = run.config()
     config = stored_config(stored, run.path)
@@ -103,17 +104,17 @@ def certify_run(
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
     every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
-    levels = every if levels is None else tuple(sorted(levels))
+    levels = every if levels is None else tuple(sorted(set(check("levels", levels, levels_up_to(n)))))
     if not set(levels) <= set(every):
         extra = sorted(set(levels) - set(every))
         raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
-    if trials is not None and not whole_number(1, config.trials).holds(trials):
-        raise InputError(f"trials: got {trials!r}, expected a whole number from 1 to {config.trials}, those of the run")
+    if trials is not None:
+        check("trials", trials, whole_number(1, config.trials))
     if enumerate_supports:
         try:
             check_levels(levels, K, n // K)
         except InputError as error:
-            raise InputError(f"{error}, or certify without the oracle, with --no-enumerate") from None
+            raise InputError(f"{error}, or certify without the oracle, with enumerate_supports=False") from None
     with interrupts.deferred(), run.lock():
         run.remove_temporaries()
         blocks = plan(run, show, levels, trials or config.trials, levels if enumerate_supports else ())

@@ -13,6 +13,7 @@ from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import Search, check_levels
+from ihtjax.text import conditions
 
 
 class Starts(NamedTuple):
@@ -147,8 +148,8 @@ def starts_for(p: float, chance: float = 0.95) -> float:
     return 1.0 if p >= chance else float(np.ceil(np.log1p(-chance) / np.log1p(-p)))
 
 
-def render(table: pd.DataFrame, epsilon: float) -> str:
-    """The budget as text."""
+def render(table: pd.DataFrame, epsilon: float, config: SweepConfig, data_seed: int) -> str:
+    """The budget as text, with what it was computed from."""
 
     def whole(value):
         return "never seen" if np.isinf(value) else f"{value:,.0f}"
@@ -156,11 +157,12 @@ def render(table: pd.DataFrame, epsilon: float) -> str:
     rows = (
         {
             "s": row.s,
-            "best loss": f"{row.infimum:.6f}",
-            f"starts within {epsilon:g}": f"{row.successes} of {row.starts}",
+            "best loss": f"{row.infimum:z.6f}",
+            f"starts within {epsilon:g}": f"{row.successes:,} of {row.starts:,}",
             "chance [95 % interval]": f"{row.p:.3f} [{row.p_low:.3f}, {row.p_high:.3f}]",
             "N for 95 %": f"{whole(row.n95)} [{whole(row.n95_low)}, {whole(row.n95_high)}]",
         }
         for row in table.itertuples()
     )
-    return pd.DataFrame(rows).to_string(index=False)
+    starts = f"data seed {data_seed}, {table.starts[0]:,} starts a level, within {epsilon:g} nats of the best loss"
+    return f"{starts}\n{conditions(config)}\n\n{pd.DataFrame(rows).to_string(index=False)}"

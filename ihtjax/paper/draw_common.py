@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ihtjax.data import Table, load_table
 from ihtjax.errors import InputError
-from ihtjax.plots import BLUE, GREY, ORANGE
+from ihtjax.plots import BLUE, GREY, ORANGE, label
 from ihtjax.reading import read
 from ihtjax.single import SingleTrial, run_trial
 from ihtjax.store import RunDirectory
 from ihtjax.sweeps import stored_config
+from ihtjax.text import printable
 
 PALE = "#cfe3f1"
 SEEDS = {"data_seed": 42, "init_seed": 21, "support_seed": 84}  # of the paper's Figs. 8, 14 and 15
@@ -55,7 +57,7 @@ class Run:
         if self.stored is None:
             raise InputError(f"{self.directory.path}: not a run directory, it has no config.json; check the path")
         self.config = stored_config(self.stored, self.directory.path)
-        self.names: list[str] = self.stored["parameters"]
+        self.names = [label(name) for name in self.stored["parameters"]]
         self.n = len(self.names)
         self.classes: int = len(self.stored["classes"])
         units = self.directory.units()
@@ -67,13 +69,13 @@ class Run:
 
     @property
     def data(self) -> str:
-        return "Iris" if self.config.data == "iris" else Path(self.config.data).name
+        return "Iris" if self.config.data == "iris" else printable(Path(self.config.data).name)
 
     def check_data(self) -> Table:
         """The data, if it is still that of the run."""
         table = load_table(self.config.data, self.config.target)
         if table.fingerprint != self.stored["data_sha256"]:
-            raise CannotDraw(f"{self.config.data} has changed since the run began")
+            raise CannotDraw(f"{printable(self.config.data)} has changed since the run began")
         return table
 
     @functools.cached_property
@@ -184,18 +186,26 @@ def level_axis(ax: Axes, levels: list[Level]) -> None:
     ax.set_xticks(at[shown], [labels[i] for i in shown])
     middle, half = (at[0] + at[-1]) / 2, (at[-1] - at[0]) / 2 + 0.6
     ax.set_xlim(middle - max(half, 3), middle + max(half, 3))  # a single box doesn't fill the panel
-    ax.set_xlabel("sparsity level s (nonzero parameters)")
-
-
-def tidy(*axes: Axes) -> None:
-    """No frame where there is no axis."""
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("sparsity level $s$ (nonzero parameters)")
 
 
 def key_below(figure: Figure, handles: list[Any], columns: int = 6) -> None:
-    """A legend below all panels, never over data."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False)
+    """A legend below all panels, never over data, in as many columns as there is room for.
+
+    A handle that is a tuple shows its parts side by side.
+    """
+    for ncols in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles=handles,
+            labels=[(handle[0] if isinstance(handle, tuple) else handle).get_label() for handle in handles],
+            handler_map={tuple: HandlerTuple(ndivide=None)},
+            loc="outside lower center",
+            ncols=ncols,
+            frameon=False,
+        )
+        if legend.get_tightbbox().width <= figure.bbox.width or ncols == 1:
+            return
+        legend.remove()
 
 
 def freeze(figure: Figure) -> None:

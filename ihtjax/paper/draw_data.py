@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
-from ihtjax.plots import BLUE, GREY, ORANGE
+from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
+from ihtjax.plots import BLUE, GREY, ORANGE, label, tidy
 from ihtjax.single import trial_inputs
 
 MOST_FEATURES = 12
@@ -41,7 +41,7 @@ def sizes_over_time(run: Run) -> Picture:
     years = np.array([sizes.year.iloc[0], sizes.year.iloc[-1]])
     since = sizes.year - years[0]
     slope, intercept = np.polyfit(since, np.log(sizes.parameters), 1)
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
     ax = figure.subplots()
     ax.plot(years, sizes.parameters.iloc[0] * (1 + ends) ** (years - years[0]), "--", color=ORANGE)
     ax.plot(years, np.exp(intercept + slope * (years - years[0])), color=GREY)
@@ -50,7 +50,8 @@ def sizes_over_time(run: Run) -> Picture:
     aside |= {"above": ((0, 7), "center", "bottom"), "below": ((0, -8), "center", "top")}
     for row in sizes.itertuples():
         shift, align, base = aside[row.label]
-        ax.annotate(row.network, (row.year, row.parameters), shift, textcoords="offset points", ha=align, va=base)
+        at = row.year, row.parameters
+        ax.annotate(row.network, at, shift, textcoords="offset points", ha=align, va=base, fontsize=9)
     ax.set_xlim(years[0] - 2.5, years[1] + 1)
     ax.set_yscale("log")
     ax.set_xlabel("year")
@@ -61,15 +62,15 @@ def sizes_over_time(run: Run) -> Picture:
     by_2040 = last.parameters * (1 + ends) ** (2040 - last.year)
     fit_2040 = np.exp(intercept + slope * (2040 - years[0]))
     handles = [
-        Line2D([], [], color=ORANGE, ls="--", label=f"first to last network: {ends:.0%} a year"),
-        Line2D([], [], color=GREY, label=f"line fitted to all: {fitted:.0%} a year"),
+        Line2D([], [], color=ORANGE, ls="--", label=f"first to last network: {100 * ends:.0f} % a year"),
+        Line2D([], [], color=GREY, label=f"line fitted to all: {100 * fitted:.0f} % a year"),
     ]
     key_below(figure, handles)
     caption = (
         f"Parameters of {len(sizes)} networks, of which the paper names the first and the last; the choice of the "
-        f"others is ours. From {sizes.network.iloc[0]} to {last.network} sizes grew by {ends:.1%} a year, which goes "
-        f"on to {by_2040:.2e} parameters by 2040; the fitted line's {fitted:.1%} a year goes on to {fit_2040:.1e}. "
-        "Sources: ihtjax/tables/network_sizes.csv."
+        f"others is ours. From {sizes.network.iloc[0]} to {last.network} sizes grew by {100 * ends:.1f} % a year, "
+        f"which goes on to {by_2040:.2e} parameters by 2040; the fitted line's {100 * fitted:.1f} % a year goes on to "
+        f"{fit_2040:.1e}. Sources: ihtjax/tables/network_sizes.csv."
     )
     return Picture("Fig. 1: network sizes over time", caption, figure)
 
@@ -95,15 +96,16 @@ def features(run: Run) -> Picture:
                 x = j + (k - (run.classes - 1) / 2) * width + jitter.uniform(-0.35, 0.35, len(rows)) * width
                 face = color if training else "white"
                 ax.plot(x, rows[:, j], marker, color=color, mfc=face, mew=0.8, ms=3.5, alpha=0.8, ls="")
-    names = [name.replace("_", " ") for name in table.feature_names[:shown]]
-    ax.set_xticks(range(shown), names, rotation=45 if shown > 6 else 0, ha="right" if shown > 6 else "center")
+    names = [label(name) for name in table.feature_names[:shown]]
+    aslant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(shown), names, **(aslant if shown > 6 or max(map(len, names)) > 16 else {}))
     ax.set_xlim(-0.5, shown - 0.5)
     standardised = run.config.standardize != "none"
     ax.set_ylabel("standardised value (standard deviations)" if standardised else "value, as in the data")
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     tidy(ax)
     handles = [
-        Line2D([], [], marker=marker, color=color, ls="", label=str(name))
+        Line2D([], [], marker=marker, color=color, ls="", label=label(name))
         for (marker, color), name in zip(CLASS_STYLES, table.class_names)
     ]
     handles.append(Line2D([], [], marker="o", color="black", mfc="white", ls="", label="test row (hollow)"))
@@ -172,8 +174,8 @@ def supports(run: Run) -> Picture:
     caption = (
         f"From initial to final support at s = {s}, {trials:,} trials on {run.data}: {_distinct(start):,} different "
         f"initial supports lead to {_distinct(end):,} final ones, of {math.comb(run.n, s):,} possible; "
-        f"{(kept == s).mean():.1%} of the trials end on the support that they began with. Right: of the trials with "
-        "the row's parameter in the initial support, the share (%) with the column's in the final one."
+        f"{100 * (kept == s).mean():.1f} % of the trials end on the support that they began with. Right: of the trials "
+        "with the row's parameter in the initial support, the share (%) with the column's in the final one."
         + " White: no such trial."
         * bool(np.isnan(led).any())
     )
@@ -188,7 +190,7 @@ def support_counts(run: Run) -> Picture:
         if not levels:
             raise CannotDraw("the run has no sparsity level below n")
     distinct = different_networks(run.n, run.classes)
-    rows = {"supports, n choose s": [math.comb(run.n, s) for s in levels]}
+    rows = {"supports, $n$ choose $s$": [math.comb(run.n, s) for s in levels]}
     rows["different networks they hold"] = [distinct[s] for s in levels]
     reached = {s: _distinct(run.supports(s, "theta")) for s in levels if s in run.levels}
     if reached:
@@ -207,7 +209,7 @@ def support_counts(run: Run) -> Picture:
     figure = Figure(figsize=(12.5, 0.4 * (len(rows) + 1) + 0.2))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.axis("off")
-    names = [["sparsity level s", *map(str, levels)], *([name, *row] for name, row in zip(rows, cells))]
+    names = [["sparsity level $s$", *map(str, levels)], *([name, *row] for name, row in zip(rows, cells))]
     first = 0.2
     widths = [first] + [(0.99 - first) / len(levels)] * len(levels)
     table = ax.table(names, colWidths=widths, bbox=(0.005, 0.02, 0.99, 0.96), cellLoc="right", edges="horizontal")
@@ -219,6 +221,7 @@ def support_counts(run: Run) -> Picture:
             cell.set_text_props(weight="bold")
         if column == 0:
             cell.set_text_props(ha="left")
+            cell.PAD = 0.03
     caption = (
         f"Supports with s of the n = {run.n} parameters. Adding one number to a feature's weights of all classes, or "
         "to all biases, changes no probability, so many supports hold the same networks; the second row "

@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
 
-from ihtjax.config import CERTIFIED
+from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS
 from ihtjax.exact.starts import restart_budget
 from ihtjax.paper.draw_common import (
     LANES,
@@ -21,13 +20,13 @@ from ihtjax.paper.draw_common import (
     key_below,
     level_axis,
     positions,
-    tidy,
     trials_text,
 )
 from ihtjax.paper.draw_data import different_networks
-from ihtjax.plots import BLUE, GREY, ORANGE, draw_budget
+from ihtjax.plots import BLUE, ORANGE, draw_budget, tidy
 
-PAPERS_STOP = 0.05
+CERTAIN, OPEN = "#dadada", "#fbe6d8"
+DOTS = {"marker": ".", "markersize": 4, "linestyle": ""}
 NO_GAP = 1e-9  # nats; the oracle's accuracy
 NEAR = 0.01  # nats
 MOST_SUPPORTS = 2_000  # to search in seconds
@@ -37,8 +36,8 @@ BUDGET_LEVELS, BUDGET_STARTS = (3, 5, 7, 10), 100
 def step_size(run: Run) -> Picture:
     """Fig. 9: gamma = 1 / L-hat_2s for each level."""
     given = run.config.step_size
-    how = "certified" if given == CERTIFIED else f"{given}, given"
-    label = {None: r"step size $\gamma = 1/\hat{L}_{2s}$ (1/nats)"}.get(given, f"step size γ ({how}; 1/nats)")
+    symbol = {None: r"$\gamma = 1/\hat{L}_{2s}$", CERTIFIED: r"$\gamma$, certified"}.get(given, r"$\gamma$, given")
+    label = f"step size {symbol} (1/nats)"
     levels = run.by_level("step_size")
     return _quantity(run, levels, "Fig. 9: step size", label, "Step size")
 
@@ -66,8 +65,11 @@ def test_accuracy(run: Run) -> Picture:
 def gap(run: Run) -> Picture:
     """Loss minus the global optimum for each level, and the shares of trials that are near it."""
     _needs_certificates(run)
-    levels = run.by_level("gap", "certificates")
-    best = {level.label: level.values.mean() for level in run.by_level("best_support", "certificates")}
+    try:
+        levels = run.by_level("gap", "certificates")
+    except CannotDraw:
+        raise CannotDraw("no certificate has a gap: the supports were not enumerated, or all trials diverged") from None
+    best = {level.label: 100 * level.values.mean() for level in run.by_level("best_support", "certificates")}
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     handles = boxes(upper, [level._replace(values=np.maximum(level.values, NO_GAP)) for level in levels])
@@ -75,21 +77,20 @@ def gap(run: Run) -> Picture:
     upper.set_ylim(NO_GAP / 2, None)
     upper.set_ylabel("true optimality gap (nats)")
     at = positions(levels)
-    near = [(level.values <= NEAR).mean() for level in levels]
+    near = [100 * (level.values <= NEAR).mean() for level in levels]
     lower.plot(at, near, "o-", color=BLUE, label=f"gap at most {NEAR:g} nats")
     lower.plot(at, [best[level.label] for level in levels], "s--", color=ORANGE, mfc="white", label="a best support")
-    lower.set_ylim(-0.03, 1.03)
-    lower.yaxis.set_major_formatter(PercentFormatter(1))
-    lower.set_ylabel("share of trials")
+    lower.set_ylim(-3, 103)
+    lower.set_ylabel("share of trials (%)")
     level_axis(lower, levels)
     upper.set_xlabel("")
     tidy(upper, lower)
     key_below(figure, handles + lower.get_legend_handles_labels()[0], columns=4)
     caption = (
         f"Training loss after the last step minus the least loss that any network with at most s nonzero parameters "
-        f"has or approaches on the same split; {trials_text(levels)}. Gaps below 1e-9 nats are drawn at 1e-9, the "
-        "oracle's accuracy. Below: the shares of trials that end near the optimum and that end on a best support. "
-        "Beyond the paper; from ihtjax oracle."
+        f"has or approaches on the same split; {trials_text(levels)}, all that have certificates. Gaps below 1e-9 nats "
+        "are drawn at 1e-9, the oracle's accuracy. Below: the shares of trials that end near the optimum and that end "
+        "on a best support. Beyond the paper; from ihtjax oracle."
     )
     return Picture("True optimality gap per level", caption, figure)
 
@@ -109,20 +110,25 @@ def step_range(run: Run) -> Picture:
     for x, level in zip(positions(levels), levels):
         safe, unsafe = np.median(ends["rss_upper"][level.label]), np.median(ends["rss_lower"][level.label])
         top = max(top, unsafe)
-        ax.fill_between([x - 0.42, x + 0.42], 0, safe, color=GREY, alpha=0.35, linewidth=0, zorder=0)
-        ax.plot([x - 0.42, x + 0.42], [unsafe, unsafe], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, zorder=4)
+        across = [x - 0.42, x + 0.42]
+        ax.fill_between(across, 0, safe, color=CERTAIN, linewidth=0, zorder=0)
+        ax.fill_between(across, safe, unsafe, color=OPEN, linewidth=0, zorder=0)
+        ax.plot(across, [unsafe, unsafe], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, zorder=4)
     ax.set_ylim(0, 1.05 * top)
-    ax.set_ylabel("step size γ (1/nats)")
+    ax.set_ylabel(r"step size $\gamma$ (1/nats)")
     handles += [
-        Patch(color=GREY, alpha=0.35, label="certified: at most 1 / L_2s"),
-        Line2D([], [], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, label="refuted above: more than 1 / L_2s"),
+        Patch(color=CERTAIN, label=r"certified: $\gamma \leq 1/L_{2s}$"),
+        Patch(color=OPEN, label="open: could be either"),
+        Line2D([], [], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, label=r"refuted above: $\gamma > 1/L_{2s}$"),
     ]
     tidy(ax)
     key_below(figure, handles, columns=4)
+    certified = trials_text(run.by_level("rss_upper", "certificates"))
     caption = (
-        f"The step sizes that trials took against the range of 1 / L_2s of (4), {trials_text(levels)}. Grey reaches to "
-        "the median over splits of 1 / (upper bound of L_2s): such steps are valid for certain. Above the dashed line, "
-        "the median of 1 / (lower bound), they are certain not to be. Beyond the paper; from ihtjax oracle."
+        f"The step sizes that trials took, {trials_text(levels)}, against the range of 1 / L_2s of (4), from "
+        f"{certified} that have certificates. Grey reaches to the median over their splits of 1 / (upper bound of "
+        "L_2s): such steps are valid for certain. Above the dashed line, the median of 1 / (lower bound), they are "
+        "certain not to be; between the two, the bounds decide nothing. Beyond the paper; from ihtjax oracle."
     )
     return Picture("Step size against its certified range", caption, figure)
 
@@ -167,7 +173,7 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
     else:
         ax.set_ylim(0, None)
     if column == "train_loss":
-        stop = run.config.stop_loss or PAPERS_STOP
+        stop = run.config.stop_loss or PAPERS_STOP_LOSS
         ax.axhline(stop, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         ax.annotate(
             f" {stop:g}", (1, stop), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, annotation_clip=False
@@ -181,18 +187,19 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
 
 def _accuracy(run: Run, column: str, title: str, label: str) -> Picture:
     levels = [level._replace(values=100 * level.values) for level in run.by_level(column)]
-    picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize())
+    dots = Line2D([], [], color="black", label="least and greatest", **DOTS)
+    picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize(), (dots,))
     ax = picture.figure.axes[0]
     for x, level in zip(positions(levels), levels):
         ends = level.values.min(), level.values.max()
-        ax.plot([x, x], ends, ".", color="black", markersize=4, gid=f"extremes-{level.label}")
-    return picture._replace(caption=f"{picture.caption} Dots: the least and the greatest value.")
+        ax.plot([x, x], ends, color="black", gid=f"extremes-{level.label}", **DOTS)
+    return picture
 
 
-def _quantity(run: Run, levels: list[Level], title: str, label: str, what: str) -> Picture:
+def _quantity(run: Run, levels: list[Level], title: str, label: str, what: str, more: tuple = ()) -> Picture:
     figure = Figure(figsize=(9, 5), layout="constrained")
     ax = figure.subplots()
-    handles = boxes(ax, levels)
+    handles = [*boxes(ax, levels), *more]
     ax.set_ylabel(label)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)

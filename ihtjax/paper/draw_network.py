@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below, tidy
-from ihtjax.plots import BLUE, GREY, ORANGE
+from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
+from ihtjax.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
 
 MOST_PARAMETERS = 60  # more bars can't be told apart
 MOST_NODES = 16
@@ -20,15 +20,16 @@ def dense_and_sparse(run: Run) -> Picture:
         raise CannotDraw(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
     sparse, dense = run.papers_trial, run.papers_dense
     figure = Figure(figsize=(10, 5), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
     axes = figure.subplots(1, 2)
-    for ax, ran, title in zip(axes, (dense, sparse), (f"dense, n = {run.n}", f"IHT, s = {PAPERS_LEVEL}")):
+    for ax, ran, title in zip(axes, (dense, sparse), (f"dense, $n$ = {run.n}", f"IHT, $s$ = {PAPERS_LEVEL}")):
         _graph(ax, run, np.asarray(ran.result.theta, np.float64))
         ax.set_title(f"{title}: training loss {ran.result.train_loss:.3f} nats", fontsize=10)
     handles = [
         Line2D([], [], color=BLUE, linewidth=2.5, label="positive weight"),
         Line2D([], [], color=ORANGE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative weight"),
-        Patch(facecolor="white", edgecolor="black", label="feature, class"),
-        Patch(facecolor="#dddddd", edgecolor="black", label="constant 1 (bias)"),
+        Line2D([], [], color="black", linestyle="", marker="o", ms=10, mfc="white", label="feature, class"),
+        Line2D([], [], color="black", linestyle="", marker="o", ms=10, mfc="#dddddd", label="constant 1 (bias)"),
     ]
     key_below(figure, handles)
     caption = (
@@ -87,21 +88,24 @@ def gradient(run: Run) -> Picture:
     upper.set_ylabel("gradient (nats per unit)")
 
     size = np.abs(slope)
-    floor = 10.0 ** np.floor(np.log10(size[size > 0].min(initial=1e-3))) / 2
+    floor = zero_line(size)
     for which, style in ((on, {"color": BLUE}), (~on, {"color": ORANGE, "mfc": "white", "mew": 1.5})):
         lower.vlines(at[which], floor / 2, np.maximum(size[which], floor), color=GREY, linewidth=0.7)
         lower.plot(at[which], np.maximum(size[which], floor), "o" if which is on else "s", **style)
     handles = [
-        Patch(facecolor=BLUE, label="on the support"),
-        Patch(facecolor="white", edgecolor=ORANGE, hatch="////", label="off the support"),
+        (Patch(facecolor=BLUE, label="on the support"), Line2D([], [], color=BLUE, marker="o", ls="")),
+        (
+            Patch(facecolor="white", edgecolor=ORANGE, hatch="////", label="off the support"),
+            Line2D([], [], color=ORANGE, mfc="white", mew=1.5, marker="s", ls=""),
+        ),
     ]
     threshold = float(c.min_on_support) / float(result.step_size)
     full = int(c.n_nonzero) == PAPERS_LEVEL
     if full and 0 < threshold < np.inf:
         lower.axhline(threshold, color="black", linestyle="--", linewidth=1.2)
-        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label="threshold of (8), min |θ_S| / γ"))
+        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label=f"threshold of (8), {THRESHOLD}"))
     lower.axhline(run.config.ht_tol, color=GREY, linestyle=":", linewidth=1.5)
-    handles.append(Line2D([], [], color=GREY, ls=":", lw=1.5, label=f"counts as zero, {run.config.ht_tol:g}"))
+    handles.append(Line2D([], [], color=GREY, ls=":", lw=1.5, label=f"counts as zero: at most {run.config.ht_tol:g}"))
     lower.set_yscale("log")
     lower.set_ylim(floor / 2, None)
     lower.set_ylabel("|gradient| (nats per unit)")
@@ -147,9 +151,8 @@ def _bars(ax: Axes, names: list[str], theta: np.ndarray, label: str) -> list:
 
 
 def _name_axis(ax: Axes, names: list[str]) -> None:
-    ax.set_xlim(-0.6, len(names) - 0.4)
-    ax.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
-    ax.set_xlabel("parameter (w: class, feature; b: class)")
+    name_axis(ax, names)
+    ax.set_xlabel("parameter ($w$: class, feature; $b$: class)")
 
 
 def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
@@ -158,6 +161,7 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
     weights = np.concatenate([theta[: K * d].reshape(K, d), theta[K * d :, None]], axis=1)
     left, right = np.linspace(1, 0, d + 1), np.linspace(0.9, 0.1, K)
     largest = np.abs(weights).max() or 1
+    area = 260 * min(1, 9 / len(left)) ** 2
     edges = []
     for k in range(K):
         for j in range(d + 1):
@@ -173,11 +177,11 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
     for side, heights, names in ((0, left, (*run.stored["features"], "1")), (1, right, run.stored["classes"])):
-        ax.scatter(np.full(len(heights), side), heights, 260, "white", edgecolor="black", zorder=3)
+        ax.scatter(np.full(len(heights), side), heights, area, "white", edgecolor="black", zorder=3)
         for y, name in zip(heights, names):
-            shift, align = ((-0.06, "right"), (1.06, "left"))[side]
-            ax.text(shift, y, str(name).replace("_", " "), ha=align, va="center", fontsize=9)
-    ax.scatter([0], [left[-1]], 260, "#dddddd", edgecolor="black", zorder=4)
+            beside, align = ((-13, 0), "right") if side == 0 else ((13, 0), "left")
+            ax.annotate(label(name), (side, y), beside, textcoords="offset points", ha=align, va="center", fontsize=9)
+    ax.scatter([0], [left[-1]], area, "#dddddd", edgecolor="black", zorder=4)
     ax.set_xlim(-0.1, 1.1)
     ax.set_ylim(-0.08, 1.08)
     ax.axis("off")

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, check, one_of, some_of
 from ihtjax.files import own_folder
-from ihtjax.paper import draw_data, draw_levels, draw_network
+from ihtjax.paper import draw_curves, draw_data, draw_levels, draw_network
 from ihtjax.paper.draw_common import CannotDraw, Run, freeze
-from ihtjax.plots import save
+from ihtjax.plots import save, typeset
 
 FORMATS = ("png", "pdf", "svg")
 DRAWINGS = {
@@ -30,6 +30,7 @@ DRAWINGS = {
     "fig14": draw_network.trained,
     "fig15": draw_network.gradient,
     "table1": draw_data.support_counts,
+    "curves": draw_curves.curves,
     "gap": draw_levels.gap,
     "restarts": draw_levels.restarts,
     "steps": draw_levels.step_range,
@@ -93,20 +94,14 @@ def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
 
 def check_names(only: Iterable[str] | None) -> list[str]:
     """The names of figures to be drawn, in order; `InputError` for one that there is not."""
-    if only is None:
-        return list(DRAWINGS)
-    wanted = [only] if isinstance(only, str) else list(only)
-    for name in wanted:
-        if name not in DRAWINGS:
-            raise InputError(f"only: got {name!r}, expected names among {', '.join(DRAWINGS)}")
+    check("only", only, some_of(*DRAWINGS))
+    wanted = DRAWINGS if only is None else {only} if isinstance(only, str) else set(only)
     return [name for name in DRAWINGS if name in wanted]
 
 
 def check_format(format: str) -> str:
     """The format, if pictures can be written in it."""
-    if format not in FORMATS:
-        raise InputError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
-    return format
+    return check("format", format, one_of(*FORMATS))
 
 
 def figures(run_dir: str | os.PathLike, format: str = "png", only: Iterable[str] | None = None) -> list[Path]:
@@ -137,8 +132,8 @@ def write(picture: Drawn, folder: Path, format: str = "png") -> Path:
     page = Bbox([[-0.1, -0.3 - 0.17 * len(caption)], [width + 0.1, height + 0.45]])  # inches
     freeze(figure)
     around = [
-        figure.text(0.01, 1 + 0.12 / height, picture.title, va="bottom", weight="bold", fontsize=12),
-        figure.text(0.01, -0.12 / height, "\n".join(caption), va="top", fontsize=9, linespacing=1.3),
+        figure.text(0.01, 1 + 0.12 / height, typeset(picture.title), va="bottom", weight="bold", fontsize=12),
+        figure.text(0.01, -0.12 / height, "\n".join(map(typeset, caption)), va="top", fontsize=9, linespacing=1.3),
     ]
     try:
         save(figure, path, bbox_inches=page)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ihtjax import progress
-from ihtjax.errors import InputError
+from ihtjax.errors import check, some_of
 from ihtjax.paper import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
@@ -57,10 +57,9 @@ def judge(
       theory: judge what no run decides, too.
     """
     show = show or progress.Silent()
+    ids = some_of(*(question.id for question in ALL))
+    check("only", only, ids._replace(text="ids of claims, such as those that `claims` returns"))
     wanted = None if only is None else {only} if isinstance(only, str) else set(only)
-    unknown = (wanted or set()) - {question.id for question in ALL}
-    if unknown:
-        raise InputError(f"only: got {min(unknown)!r}, expected ids of claims, as ihtjax report --json prints them")
     skipped = set() if theory else set(claimed_numbers.QUESTIONS)
     asked = [q for q in ALL if (wanted is None or q.id in wanted) and q not in skipped]
     found = []

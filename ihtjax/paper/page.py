@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ihtjax import progress
+from ihtjax.errors import PATHS, check
 from ihtjax.files import write_atomically
 from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
@@ -52,6 +53,7 @@ def report(
       InputError: there is no such run, nothing of it is finished, or a file is damaged.
     """
     show = show or progress.Silent()
+    check("others", others, PATHS)
     run, found, compared = judged(run_dir, others, show)
     page = render(run, found, pictures(run.path, show), compared)
     path = run.path / "report.html"

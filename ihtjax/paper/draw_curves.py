@@ -1,0 +1,89 @@
+"""Learning curves: losses against steps, a panel for each level."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ihtjax.config import PAPERS_STOP_LOSS
+from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
+from ihtjax.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
+from ihtjax.reading import read
+
+MOST_PANELS = 16
+MOST_TRIALS = 10_000  # of a level, so that memory doesn't grow with the run
+
+
+def curves(run: Run) -> Picture:
+    """Training and test loss along the way: medians over trials, and the quartiles of the training loss."""
+    if not run.config.curve_points:
+        raise CannotDraw("the run has no curves (--curve-points 0)")
+    levels, dense = run.levels, [("gd", run.n)] * run.has_dense
+    if not levels and not dense:
+        raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
+    shown = min(len(levels), MOST_PANELS - len(dense))
+    chosen = [levels[round(i)] for i in np.linspace(0, len(levels) - 1, shown)]
+    losses = {key: losses_along(run, *key) for key in [*(("iht", s) for s in chosen), *dense]}
+    losses = {key: found for key, found in losses.items() if found is not None}
+    if not losses:
+        raise CannotDraw("every trial diverged")
+
+    count = len(losses)
+    columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
+    figure = Figure(figsize=(11 if columns > 2 else 7, 1.9 * -(-count // columns) + 1), layout="constrained")
+    axes = panels(figure, count, columns, "step", "loss (nats)")
+    stop = run.config.stop_loss or PAPERS_STOP_LOSS
+    for ax, ((method, s), found) in zip(axes, losses.items()):
+        train, test = found["train_loss"], found["test_loss"]
+        if method == "iht" and dense and dense[0] in losses:
+            baseline = losses[dense[0]]["train_loss"]
+            ax.plot(baseline.index, baseline[0.5], color=GREY, linewidth=1)
+        ax.fill_between(train.index, train[0.25], train[0.75], color=PALE, linewidth=0, zorder=0, gid="quartiles")
+        ax.plot(train.index, train[0.5], color=BLUE, gid="training")
+        ax.plot(test.index, test[0.5], color=ORANGE, linestyle="--", gid="test")
+        ax.axhline(stop, color="black", linestyle=":", linewidth=0.9)
+        ax.set_title(f"$s$ = {s}" if method == "iht" else "dense", fontsize=9)
+    axes[0].set_yscale("log", nonpositive="mask")
+    axes[0].yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
+    step_axis(axes[0], run.config.steps)
+    tidy(*axes)
+    handles = [
+        Line2D([], [], color=BLUE, label="training, median"),
+        Patch(color=PALE, label="training, quartiles"),
+        Line2D([], [], color=ORANGE, linestyle="--", label="test, median"),
+        Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=f"{stop:g} nats"),
+    ]
+    if count > 1 and dense and dense[0] in losses:
+        handles.insert(3, Line2D([], [], color=GREY, linewidth=1, label="dense, training, median"))
+    key_below(figure, handles)
+    return Picture("Learning curves", _caption(run, len(chosen), stop), figure)
+
+
+def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:
+    """Quartiles of both losses at each recorded step, over the trials of a level that did not diverge; None if all did.
+
+    The columns are (loss, 0.25), (loss, 0.5), (loss, 0.75); the index is the step.
+    """
+    which = {"method": method, "s": s}
+    if run.config.trials > MOST_TRIALS:
+        which["trial"] = range(MOST_TRIALS)
+    path, columns = run.directory.path, ["trial", "step", "train_loss", "test_loss"]
+    ok = read(path, columns=["trial"], filters=which | {"status": "ok"}).column("trial").to_numpy()
+    points = read(path, "curves", columns=columns, filters=which).to_pandas()
+    points = points[points.trial.isin(ok)].drop(columns="trial")
+    return None if points.empty else points.groupby("step").quantile([0.25, 0.5, 0.75]).unstack()
+
+
+def _caption(run: Run, shown: int, stop: float) -> str:
+    trials = min(run.config.trials, MOST_TRIALS)
+    first = "the first " * (trials < run.config.trials)
+    text = f"Losses of {first}{trials:,} trials a level on {run.data}, at up to {run.config.curve_points} steps. Steps "
+    text += "are spaced by their logarithm, with step 0 at the left. "
+    if shown < len(run.levels):
+        text += f"Of {len(run.levels)} levels {shown} are shown. "
+    if run.config.stop_loss:
+        text += f"A trial that reached {stop:g} nats was frozen there and keeps its last losses."
+    else:
+        text += f"Dotted: {stop:g} nats, the paper's stopping criterion, not applied here."
+    return text
