@@ -34,7 +34,7 @@ from ihtjax.engine import (
 from ihtjax.progress import Silent
 from ihtjax.records import Unit
 from ihtjax.store import RunDirectory
-from ihtjax.sweeps import unit_tables
+from ihtjax.sweeps import config_record, unit_tables
 
 RATE_STEPS = 4000
 MATRIX_SIZE = {"cpu": 2048}  # a second of work at most, and too large for a cache
@@ -103,7 +103,7 @@ def bench(
         "compile": [compile_seconds],
         "whole_call": repeat(lambda: call_everywhere(engine, middle), repeats),
         "first_step_call": repeat(lambda: call_everywhere(first, middle), repeats),
-        "writing_a_level": _writing_seconds(engine, config, middle),
+        "writing_a_level": _writing_seconds(engine, config, table, middle),
     }
     median = {name: float(np.median(seconds)) for name, seconds in timed.items()}
     levels = len(config.levels) + config.dense
@@ -264,7 +264,7 @@ def _import_seconds() -> float:
     return _timed(lambda: subprocess.run(command, check=True, env=os.environ))[0]
 
 
-def _writing_seconds(engine, config, s) -> list[float]:
+def _writing_seconds(engine, config, table, s) -> list[float]:
     """Write one unit of a level's trials."""
     seeds = triples(0, np.arange(engine.batch))
     N = min(config.trials, 65_536)
@@ -274,6 +274,7 @@ def _writing_seconds(engine, config, s) -> list[float]:
     unit = Unit("iht", s, 0, N)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
+        run.write_config(config_record(config, table, engine.problem.names, engine.batch))
         run.write_units({})
 
         def write():

@@ -92,17 +92,7 @@ def sweep(
             environment = describe_environment(batch)
         if stored is None:
             run.clear()
-        run.write_config(
-            {
-                "config": config.to_json(),
-                "config_hash": config.hash(table.fingerprint),
-                "data_sha256": table.fingerprint,
-                "features": list(table.feature_names),
-                "classes": list(table.class_names),
-                "parameters": problem.names,
-                "batch": batch,
-            }
-        )
+        run.write_config(config_record(config, table, problem.names, batch))
         run.remove_temporaries()
         if found.stale:
             run.write_units(found.listing)
@@ -119,6 +109,19 @@ def sweep(
             finally:
                 show.close()
     return run.path
+
+
+def config_record(config: SweepConfig, table: Table, parameters: list[str], batch: int) -> dict[str, Any]:
+    """What a run directory keeps of its configuration."""
+    return {
+        "config": config.to_json(),
+        "config_hash": config.hash(table.fingerprint),
+        "data_sha256": table.fingerprint,
+        "features": list(table.feature_names),
+        "classes": list(table.class_names),
+        "parameters": parameters,
+        "batch": batch,
+    }
 
 
 def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show: progress.Silent) -> None:
