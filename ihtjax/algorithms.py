@@ -12,12 +12,14 @@ from jax.flatten_util import ravel_pytree
 
 from ihtjax.certificate import Certificate, certify
 from ihtjax.draws import root_key
-from ihtjax.errors import InputError
-from ihtjax.lipschitz import estimate_lipschitz
-from ihtjax.threshold import hard_threshold
+from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, is_traced, shown, whole_number
+from ihtjax.lipschitz import as_key, estimate_lipschitz, slope_at
+from ihtjax.threshold import as_vector, hard_threshold
 
 
-def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array, s: jax.Array) -> jax.Array:
+def iht_step(
+    gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int
+) -> jax.Array:
     """One step of Algorithm 1.
 
         theta^{k+1} = H_s(theta^k - gamma grad f(theta^k))
@@ -28,19 +30,28 @@ def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array, s: jax.
       gradient: maps theta ``[n]`` to grad f(theta) ``[n]``.
       theta: the s-sparse iterate ``[n]``.
       step_size: gamma, a scalar.
-      s: sparsity level, a scalar; data, not a compile-time constant.
+      s: sparsity level, a scalar, 1 .. n; data, not a compile-time constant.
+
+    Raises:
+      InputError: theta or its gradient isn't a vector of floats, or a scalar is out of range.
     """
-    return hard_threshold(theta - step_size * gradient(theta), s)
+    check("gradient", gradient, FUNCTION)
+    theta = as_vector("theta", theta)
+    step_size, s = check("step_size", step_size, POSITIVE), check("s", s, whole_number(1, theta.size))
+    return hard_threshold(theta - step_size * slope_at(gradient, theta), s)
 
 
-def iht(learning_rate: optax.ScalarOrSchedule, s: int) -> optax.GradientTransformation:
+def iht(learning_rate: optax.ScalarOrSchedule, s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
     """IHT as an optax gradient transformation: ``params + updates`` is H_s(params - learning_rate * gradient).
 
     H_s goes over all leaves together, so that ``s`` counts the nonzero parameters of the whole model.
 
     Args:
       learning_rate: gamma, or an optax schedule of it.
-      s: sparsity level.
+      s: sparsity level, 1 .. n.
+
+    Raises:
+      InputError: learning_rate is negative or no number, or as `keep_largest`.
 
     Example:
       >>> f = lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2)
@@ -53,25 +64,68 @@ def iht(learning_rate: optax.ScalarOrSchedule, s: int) -> optax.GradientTransfor
       >>> [f"{entry:.3f}" for entry in x]
       ['3.000', '0.000', '2.000']
     """
+    if not callable(learning_rate):
+        learning_rate = check("learning_rate", learning_rate, NOT_NEGATIVE)
     return optax.chain(optax.sgd(learning_rate), keep_largest(s))
 
 
-def keep_largest(s: int) -> optax.GradientTransformation:
-    """Change updates so that the updated parameters keep only their ``s`` largest entries; chains with any optimiser.
+def keep_largest(s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
+    """Change updates so that the updated parameters keep only their ``s`` largest entries.
 
-    Entries that stay get their update unchanged, the others get ``-params``, so that they become exactly 0.
+    It must come last in a chain: what scales, clips or averages its updates would undo it. Entries that stay get their
+    update unchanged, the others get ``-params``, so that ``optax.apply_updates`` makes them exactly 0. Which entries
+    are the largest is judged by what it makes of them in each leaf's own type. Leaves and updates may be of any mix of
+    floating-point types; where an update's type can't hold ``-params``, the update gets the wider type of the two.
+    (``optax.apply_if_finite`` wants updates to keep their type: put it round what comes before.)
+
+    After Adam and its like the support freezes, and stays what the start and the first steps made it: an entry off the
+    support enters only if its update alone is larger than the smallest entry there, and Adam's updates are about as
+    large as the learning rate, however large the gradient. On 50 least-squares problems with 5 of 30 entries nonzero,
+    ``iht(0.5, 5)`` finds the true support of all, Adam of 14 with a learning rate of 0.1 and of none with 0.01 (in
+    `tests/test_algorithms.py`). So search with `iht`, and polish with Adam on the support that it found.
+
+    Args:
+      s: sparsity level, 1 .. n, n the number of parameters in all leaves.
+
+    Raises:
+      InputError: s is out of range; in ``init`` or ``update``, a leaf isn't of floats, or params are missing or of
+        another structure than the updates.
     """
+    check("s", s, whole_number(1))
 
-    def update(updates, state, params=None):
+    def init(params):
+        check("s", s, whole_number(1, sum(leaf.size for leaf in jax.tree.leaves(_float_leaves("params", params)))))
+        return optax.EmptyState()
+
+    def update(updates, state, params=None, **extra_args):
         if params is None:
-            raise ValueError("keep_largest: params are missing; call update(updates, state, params)")
-        flat_updates, unravel = ravel_pytree(updates)
-        flat_params, _ = ravel_pytree(params)
-        moved = flat_params + flat_updates
-        kept = hard_threshold(moved, s) != 0
-        return unravel(jnp.where(kept, flat_updates, -flat_params)), state
+            raise InputError("keep_largest: params are missing; call update(updates, state, params)")
+        params, updates = _float_leaves("params", params), _float_leaves("updates", updates)
+        if jax.tree.map(jnp.shape, updates) != jax.tree.map(jnp.shape, params):
+            raise InputError("keep_largest: updates and params differ in structure or shapes; expected the same")
+        moved = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)  # as `optax.apply_updates` has it
+        flat, unravel = ravel_pytree(moved)
+        kept = unravel(hard_threshold(flat, s))
+        return jax.tree.map(lambda p, u, k: jnp.where(k != 0, u, -p), params, updates, kept), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _float_leaves(name: str, tree: Any) -> Any:
+    """The tree with every leaf an array of floats, or `InputError`."""
+
+    def as_floats(leaf):
+        leaf = jnp.asarray(leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize < 2:
+            raise InputError(f"{name}: got a leaf of {shown(leaf)}, expected floats of 16 bits or more")
+        return leaf
+
+    try:
+        return jax.tree.map(as_floats, tree)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name}: got {shown(tree)}, expected an array of floats or a pytree of such ones") from error
 
 
 class Solution(NamedTuple):
@@ -93,15 +147,18 @@ class Solution(NamedTuple):
 def solve(
     f: Callable,
     theta0: Any,
-    s: int,
+    s: jax.Array | int,
     *,
-    step_size: float | None = None,
+    step_size: jax.Array | float | None = None,
     steps: int = 10_000,
     n_monte: int = 100,
     key: jax.Array | None = None,
-    ht_tol: float = 1e-3,
+    ht_tol: jax.Array | float = 1e-3,
 ) -> Solution:
     """Minimise f over the vectors with at most s nonzero entries by IHT, Algorithm 1.
+
+    ``theta0``, ``s``, ``step_size``, ``key`` and ``ht_tol`` are data: ``jax.jit`` may trace them and ``jax.vmap`` map
+    over them. Values that are traced aren't checked, and a flat objective's step size is infinite then.
 
     Args:
       f: differentiable objective, maps parameters of the structure of ``theta0`` to a scalar.
@@ -114,34 +171,41 @@ def solve(
       ht_tol: largest absolute gradient entry that counts as vanishing.
 
     Raises:
-      InputError: s, step_size, steps or n_monte is out of range.
+      InputError: a number is out of range, theta0 isn't of finite floats, f doesn't map it to a real scalar, or no
+        step size can be estimated because f's gradient is the same, or not finite, wherever it was sampled.
 
     Example:
       >>> solution = solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2), jnp.zeros(3), s=2)
       >>> [f"{entry:.3f}" for entry in solution.theta], bool(solution.certificate.ht_stable)
       (['3.000', '0.000', '2.000'], True)
     """
-    flat, unravel = ravel_pytree(theta0)
-    n = flat.size
-    if not jnp.issubdtype(flat.dtype, jnp.floating):
-        raise InputError(f"theta0: got {flat.dtype}, expected floats; give an array such as jax.numpy.zeros({n})")
-    if not 1 <= s <= n:
-        raise InputError(f"s: got {s}, expected 1 to {n}, the number of parameters")
-    if steps < 1 or n_monte < 1:
-        raise InputError(f"steps and n_monte: got {steps} and {n_monte}, expected at least 1")
-    if step_size is not None and not 0 < step_size < float("inf"):
-        raise InputError(f"step_size: got {step_size}, expected a positive number, or None to estimate one")
+    check("f", f, FUNCTION)
+    flat, unravel = ravel_pytree(_float_leaves("theta0", theta0))
+    if not flat.size:
+        raise InputError(f"theta0: got {shown(theta0)}, expected at least one parameter")
+    if not is_traced(flat) and not jnp.all(jnp.isfinite(flat)):
+        raise InputError("theta0: got NaN or infinity, expected finite numbers")
+    s = check("s", s, whole_number(1, flat.size))
+    steps, n_monte = check("steps", steps, whole_number(1)), check("n_monte", n_monte, whole_number(1))
+    ht_tol = check("ht_tol", ht_tol, POSITIVE)
+    if step_size is not None:
+        step_size = check("step_size", step_size, POSITIVE)
+    key = root_key(0) if key is None else as_key("key", key)
+    try:
+        hash(f)
+    except TypeError:
+        f = partial(f)  # jit needs a hash, and a partial has one, that of its identity
+    loss = jax.eval_shape(f, unravel(flat))
+    if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise InputError(f"f: got {shown(loss)} at theta0, expected a real scalar")
     with jax.threefry_partitionable(True):
         theta, loss, gamma, certificate = _solve(
-            flat,
-            s,
-            step_size,
-            root_key(0) if key is None else key,
-            ht_tol,
-            f=f,
-            unravel=unravel,
-            steps=steps,
-            n_monte=n_monte,
+            flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
+        )
+    if step_size is None and not is_traced(gamma) and not jnp.isfinite(gamma):
+        raise InputError(
+            f"step_size: the estimate 1 / L-hat_2s is {gamma}, since the gradient of f is the same, or not finite, "
+            "wherever it was sampled; give a step_size"
         )
     return Solution(unravel(theta), loss, gamma, certificate)
 

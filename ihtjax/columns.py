@@ -1,5 +1,6 @@
 """The columns of the `trials` and `curves` tables, from the arrays of a finished unit."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -95,13 +96,13 @@ def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
     return _with_pandas_types(pa.table(columns))
 
 
-def largest_rise(losses: np.ndarray) -> np.ndarray:
+def largest_rise(losses: np.ndarray | jax.Array) -> np.ndarray:
     """Largest rise between neighbouring points of ``[points, N]`` losses; 0 where the loss never rises."""
     with np.errstate(invalid="ignore"):  # a diverged trial's losses may be infinite
         return np.maximum(np.diff(losses, axis=0).max(axis=0), 0)
 
 
-def _vectors(theta: np.ndarray) -> pa.FixedSizeListArray:
+def _vectors(theta: np.ndarray | jax.Array) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(theta.T.ravel()), theta.shape[0])
 
 

@@ -3,28 +3,23 @@
 import dataclasses
 import hashlib
 import json
-import numbers
 import re
-import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from ihtjax.errors import InputError
-
-
-class Expectation(NamedTuple):
-    """What a field may hold: in words for errors, and as a test of a value."""
-
-    text: str
-    holds: Callable[[Any], bool]
-
-
-def whole_number(minimum: int, maximum: int = 2**31 - 1) -> Expectation:
-    return Expectation(
-        f"a whole number from {minimum} to {maximum}",
-        lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and minimum <= v <= maximum,
-    )
+from ihtjax.errors import (
+    BOOLEAN,
+    POSITIVE,
+    SEED,
+    TEXT,
+    Expectation,
+    InputError,
+    check,
+    one_of,
+    plain,
+    whole_number,
+)
 
 
 def option(default, help, expects, **metadata):
@@ -33,26 +28,19 @@ def option(default, help, expects, **metadata):
 
 
 def choice(default, help, *choices):
-    expects = Expectation(" or ".join(map(repr, choices)), lambda v: v in choices)
-    return option(default, help, expects, metavar="|".join(choices))
+    return option(default, help, one_of(*choices), metavar="|".join(choices))
 
 
 MAX_LEVEL = 2**15 - 1  # a level is an int16 column
-SEED = whole_number(0, 2**32 - 1)
-TEXT = Expectation("text", lambda v: isinstance(v, str) and v != "")
-BOOLEAN = Expectation("True or False", lambda v: isinstance(v, bool))
-POSITIVE = Expectation(
-    "a positive number that float32 can hold",
-    lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and 1e-38 < v < 3.4e38,
-)
+LEVEL = whole_number(1, MAX_LEVEL)
 CERTIFIED = "certified"
 STEP_SIZE = Expectation(
     f"{POSITIVE.text}, or '{CERTIFIED}'",
-    lambda v: v == CERTIFIED or POSITIVE.holds(v),
+    lambda v: (isinstance(v, str) and v == CERTIFIED) or POSITIVE.holds(v),
 )
 LEVELS = Expectation(
-    "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7",
-    lambda v: len(v) > 0 and all(whole_number(1, MAX_LEVEL).holds(s) for s in v),
+    "whole numbers from 1 to the number of parameters, such as (3, 5, 7)",
+    lambda v: isinstance(v, tuple) and len(v) > 0 and all(LEVEL.holds(s) for s in v),
 )
 
 
@@ -92,17 +80,14 @@ class SweepConfig:
     audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN)
 
     def __post_init__(self):
-        if self.levels is not None:
-            levels = self.levels if isinstance(self.levels, Iterable) else (self.levels,)
-            # Duplicates go, and the order doesn't matter; what isn't a number stays for the check.
-            self._set("levels", tuple(sorted(map(_plain, set(levels)), key=lambda s: (isinstance(s, str), s))))
         for field in dataclasses.fields(self):
-            value = _plain(getattr(self, field.name))
+            value = getattr(self, field.name)
+            if field.name == "levels":
+                value = _as_levels(value)
             if value is None and field.default is None:
                 continue
             expects = field.metadata["expects"]
-            if not expects.holds(value):
-                raise InputError(f"{field.name}: got {reprlib.repr(value)}, expected {expects.text}")
+            value = check(field.name, value, expects)
             # 1 and 1.0 are one step size, and one hash.
             real = expects in (POSITIVE, STEP_SIZE) and value != CERTIFIED
             self._set(field.name, float(value) if real else value)
@@ -136,16 +121,22 @@ class SweepConfig:
 
 def parse_levels(text: str) -> tuple[int, ...]:
     """Sparsity levels from text such as "1-14", "3,5,7" or "1-3,7"."""
-    levels = []
+    levels: list[int] = []
     for part in text.split(","):
         span = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", part)
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if not 1 <= first <= last <= MAX_LEVEL:
-            raise InputError(f"levels: got {text!r}, expected {LEVELS.text}")
+            wanted = "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7"
+            raise InputError(f"levels: got {text!r}, expected {wanted}")
         levels += range(first, last + 1)
     return tuple(levels)
 
 
-def _plain(value):
-    """NumPy's scalars as Python's, so that they compare, hash and print alike."""
-    return value.item() if hasattr(value, "item") else value
+def _as_levels(levels: Any) -> Any:
+    """Levels as a sorted tuple without duplicates; what isn't levels stays as it is, for the check."""
+    if LEVEL.holds(plain(levels)):
+        return (plain(levels),)
+    if not isinstance(levels, Iterable) or isinstance(levels, str | bytes | Mapping) or getattr(levels, "ndim", 1) != 1:
+        return levels
+    levels = [plain(s) for s in levels]
+    return tuple(sorted(set(levels)) if all(map(LEVEL.holds, levels)) else levels)

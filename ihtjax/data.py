@@ -1,6 +1,9 @@
 """Tables of numeric features and a class column: Iris, or any CSV or Parquet file."""
 
+import collections
+import csv
 import hashlib
+import unicodedata
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -9,7 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ihtjax.errors import InputError
+from ihtjax.errors import PATH, TEXT, InputError, check
+
+# Compiling takes 0.6 s a class up to here, and more beyond.
+MAX_CLASSES = 50
+# Whole numbers beyond it need not be float64 numbers.
+LARGEST_WHOLE = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,9 @@ def load_table(data: str, target: str | None = None) -> Table:
     Iris is Fisher's version (R. A. Fisher, The use of multiple measurements in taxonomic problems, 1936,
     doi:10.1111/j.1469-1809.1936.tb02137.x), the values that scikit-learn ships; UCI's rows 35 and 38 differ.
     """
+    check("data", data, PATH)
+    if target is not None:
+        check("target", target, TEXT)
     if data == "iris":
         if target not in (None, "species"):
             raise InputError(f"target: got {target!r}, expected none for iris; leave it out")
@@ -77,51 +88,109 @@ def table_of(frame: pd.DataFrame, target: str, name: str) -> Table:
     """Check a data frame and split it into features and classes; ``name`` is what errors call it."""
     if frame.empty:
         raise InputError(f"{name}: no rows, expected at least 5")
-    names = list(map(str, frame.columns))
-    for number, column in enumerate(names, 1):
-        if names.count(column) > 1:
-            raise InputError(f"{name}: {names.count(column)} columns are called {column!r}; give each its own name")
-        if column == "":
-            raise InputError(f"{name}: column {number} has no name; if it is an index, write the table without it")
-    if len(names) == 1 and target not in names and any(mark in names[0] for mark in ";\t"):
-        raise InputError(f"{name}: one column, called {names[0][:40]!r}; separate columns by commas")
-    if target not in frame.columns:
-        raise InputError(f"target: {name} has no column {target!r}; name one of {_names(frame.columns)}")
+    frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
+    _check_names(frame.columns.tolist(), target, name)
     features = frame.drop(columns=target)
     if features.columns.empty:
         raise InputError(f"{name}: no column beside {target!r}, expected at least one numeric feature")
     for column in frame.columns:
         values = frame[column]
         if values.isna().any():
-            row = int(np.flatnonzero(values.isna())[0]) + 1
+            row = _first(values.isna())
             raise InputError(f"{name}: column {column!r} has no value in row {row}; fill or drop missing values first")
-        if column != target and not pd.api.types.is_numeric_dtype(values):
-            raise InputError(
-                f"{name}: column {column!r} holds {values.dtype} (first value {str(values.iloc[0])[:30]!r}), "
-                "expected numbers; encode or drop it"
-            )
+        if column != target:
+            _check_numbers(values, name)
     X = features.to_numpy(np.float64)
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise InputError(f"{name}: column {features.columns[column]!r} is infinite in row {row + 1}; drop such rows")
-    labels = frame[target].to_numpy()
+    class_names, y = _classes(frame[target], name)
+    return Table(X, y, tuple(features.columns), class_names)
+
+
+def _check_names(names: list[str], target: str, table: str) -> None:
+    """Refuse names that are empty, there twice, or could do harm where they are printed; the target must be there."""
+    for column, count in collections.Counter(names).items():
+        if count > 1:
+            raise InputError(f"{table}: {count} columns are called {column!r}; give each its own name")
+        if column == "":
+            number = names.index("") + 1
+            raise InputError(f"{table}: column {number} has no name; if it is an index, write the table without it")
+        if not printable(column):
+            which = f"the name of column {names.index(column) + 1}, {column[:40]!r},"
+            raise InputError(f"{table}: {which} has a control character; rename it")
+    if len(names) == 1 and target not in names and any(mark in names[0] for mark in ";\t"):
+        raise InputError(f"{table}: one column, called {names[0][:40]!r}; separate columns by commas")
+    if target not in names:
+        raise InputError(f"target: {table} has no column {target!r}; name one of {_names(names)}")
+
+
+def _check_numbers(values: pd.Series, table: str) -> None:
+    """Refuse a feature that isn't numeric, or that float64 would round."""
+    if not pd.api.types.is_numeric_dtype(values):
+        raise InputError(
+            f"{table}: column {values.name!r} holds {values.dtype} (first value {str(values.iloc[0])[:30]!r}), "
+            "expected numbers; encode or drop it"
+        )
+    if pd.api.types.is_integer_dtype(values):
+        beyond = (values > LARGEST_WHOLE) | (values < -LARGEST_WHOLE)
+        if beyond.any():
+            row = _first(beyond)
+            raise InputError(
+                f"{table}: column {values.name!r} holds {values.iloc[row - 1]} in row {row}, expected whole numbers up "
+                "to 2^53, which float64 doesn't round; drop it if it is an identifier, else write it in larger units"
+            )
+
+
+def _classes(values: pd.Series, table: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes' names, sorted, and the class of each row ``[m]``, int32.
+
+    Text, booleans and whole numbers are classes; numbers with fractions, or with more distinct values than there can
+    be classes, are numbers to predict.
+    """
+    target = values.name
+    labels = values.to_numpy()
     kinds = {type(label) for label in labels.tolist()}
     if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise InputError(
-            f"{name}: column {target!r} mixes or holds {_names(sorted(k.__name__ for k in kinds))}, "
+            f"{table}: column {target!r} mixes or holds {_names(sorted(k.__name__ for k in kinds))}, "
             "expected all text or all numbers"
         )
     classes, y = np.unique(labels, return_inverse=True)
-    if len(y) < 5:
-        raise InputError(f"{name}: {len(y)} rows, expected at least 5, since a fifth of them is kept for testing")
-    if len(classes) < 2:
-        raise InputError(f"{name}: column {target!r} holds {len(classes)} class, expected at least 2")
-    if len(classes) > round(0.8 * len(y)):
+    m, K = len(y), len(classes)
+    if m < 5:
+        raise InputError(f"{table}: {m} rows, expected at least 5, since a fifth of them is kept for testing")
+    if K < 2:
+        raise InputError(f"{table}: column {target!r} holds {K} class, expected at least 2")
+    fractions = classes[np.isinf(classes) | (classes != np.floor(classes))] if kinds == {float} else classes[:0]
+    if fractions.size:
         raise InputError(
-            f"{name}: column {target!r} holds {len(classes)} classes in {len(y)} rows, more than the 80 % of the rows "
-            "that are trained on; is it a number to predict, or an identifier?"
+            f"{table}: column {target!r} holds numbers such as {fractions[0]:g}, {K:,} distinct values, expected "
+            "classes: text or whole numbers; numbers can't be predicted yet, so name a class column, or write classes "
+            "as text"
         )
-    return Table(X, y.astype(np.int32), tuple(map(str, features.columns)), tuple(map(str, classes)))
+    if K > MAX_CLASSES or 2 * K > m:
+        least = min(MAX_CLASSES, m // 2)
+        raise InputError(
+            f"{table}: column {target!r} holds {K:,} distinct values in {m:,} rows, expected at most {least} classes, "
+            "of two rows or more on average; is it a number to predict, or an identifier? name a class column"
+        )
+    names = tuple(map(str, classes))
+    harmful = [name for name in names if not printable(name)]
+    if harmful:
+        raise InputError(f"{table}: class {harmful[0][:40]!r} of column {target!r} has a control character; rename it")
+    return names, y.astype(np.int32)
+
+
+def printable(name: str) -> bool:
+    """Whether a name holds no control character: none that a terminal obeys, and none that hides or turns text."""
+    joiners = "\u200c\u200d"  # some scripts need them
+    return not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in joiners for c in name)
+
+
+def _first(mask: pd.Series) -> int:
+    """The first row where it is true, counted from 1."""
+    return int(np.flatnonzero(mask)[0]) + 1
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -132,19 +201,34 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"data: {path} is not a file; check the path")
     try:
         return readers[path.suffix.lower()](path)
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         raise InputError(f"data: {path} is not UTF-8 text; save it as UTF-8") from error
-    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:  # pandas' parser errors are ValueErrors
         reason = (str(error).splitlines() or ["it is empty"])[0]
         raise InputError(f"data: cannot read {path} as {path.suffix[1:]}: {reason}") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """The table under its own column names: pandas would rename what is there twice or has no name."""
-    frame = pd.read_csv(path, low_memory=False, index_col=False)
-    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, index_col=False)
-    return frame.set_axis(names.iloc[0], axis=1)
+    """The table under its own column names, with as many fields in each row.
+
+    pandas would rename what is there twice or has no name, drop what a row has more than the header, and fill what it
+    has less.
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        rows = filter(None, csv.reader(file))  # empty lines don't count, for pandas either
+        names = next(rows, [])
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(names):
+                raise InputError(
+                    f"{path}: row {number} has {len(row)} fields, expected {len(names)}, as in the header; mend that "
+                    "row, and write fields that hold commas in quotes"
+                )
+    return pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
 
 
 def _names(columns) -> str:
-    return ", ".join(map(str, columns[:12])) + (", .." if len(columns) > 12 else "")
+    """Some names for an error; a control character is written out."""
+    shown = [name if printable(name) else repr(name) for name in map(str, columns[:12])]
+    return ", ".join(shown) + (", .." if len(columns) > 12 else "")

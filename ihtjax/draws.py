@@ -45,7 +45,7 @@ def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
     return random.bits(random.fold_in(root_key(root), trial), (3,), jnp.uint32)
 
 
-def stream(purpose: int, seed: jax.Array) -> jax.Array:
+def stream(purpose: int, seed: jax.Array | int) -> jax.Array:
     """The key of one purpose and one seed: they are the two words of a Threefry key."""
     return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl="threefry2x32")
 

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import CERTIFIED, SweepConfig, whole_number
+from ihtjax.config import CERTIFIED, SweepConfig
 from ihtjax.data import Table
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, check, whole_number
 from ihtjax.exact.certified import certified_steps
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.threshold import PAIRWISE_LIMIT
@@ -49,8 +49,7 @@ class Engine(NamedTuple):
 def program(config: SweepConfig) -> SweepConfig:
     """The configuration with what the compiled program doesn't depend on set to its default."""
     anything = SweepConfig()
-    keep = ("steps", "n_monte", "init", "standardize", "step_size", "stop_loss", "ht_tol", "curve_points", "precision")
-    keep += ("audit",)
+    keep = "steps n_monte init standardize step_size stop_loss ht_tol curve_points precision audit".split()
     return dataclasses.replace(anything, **{name: getattr(config, name) for name in keep})
 
 
@@ -82,7 +81,7 @@ def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]
     N = seeds.shape[1]
     padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
     with out_of_memory_named(), draws.settings(str(engine.problem.dtype)):
-        inputs = padded, np.full(engine.batch, s, np.int32)
+        inputs: tuple[np.ndarray, ...] = padded, np.full(engine.batch, s, np.int32)
         if engine.certified:
             inputs += (certified_steps(engine.problem, padded[0], s),)
         out = jax.device_get(engine.run(*inputs))
@@ -95,16 +94,14 @@ def check_batch(batch: int | None, table: Table) -> int:
         if platform() != "cpu":
             return GPU_BATCH
         return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
-    if not whole_number(1).holds(batch):
-        raise InputError(f"batch: got {batch!r}, expected {whole_number(1).text}")
-    return int(batch)
+    return check("batch", batch, whole_number(1))
 
 
 def workers() -> int:
     """Batches to run at a time: one for each core; a GPU needs a second only to hide the transfers."""
     if platform() != "cpu":
         return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def platform() -> str:

@@ -1,7 +1,5 @@
 """Powers of two for the inner loop."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,9 @@ def exp2(t: jax.Array) -> jax.Array:
         return jnp.exp2(t)
     k = jnp.round(t)
     f = t - k
-    power = functools.reduce(lambda p, c: p * f + np.float32(c), COEFFICIENTS[-2::-1], np.float32(COEFFICIENTS[-1]))
+    power: jax.Array | np.float32 = np.float32(COEFFICIENTS[-1])
+    for c in COEFFICIENTS[-2::-1]:
+        power = power * f + np.float32(c)
     # Adding 1.5 * 2^23 leaves k in the lowest bits; shifting those 23 places makes 2^k of them, without a conversion.
     exponent = lax.bitcast_convert_type(k + np.float32(1.5 * 2**23), jnp.int32) << 23
     return lax.bitcast_convert_type(lax.bitcast_convert_type(power, jnp.int32) + exponent, jnp.float32)

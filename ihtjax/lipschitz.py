@@ -1,13 +1,16 @@
 """The Monte Carlo estimate L-hat_2s of the restricted Lipschitz constant, whose inverse is the step size."""
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax, random
 
 from ihtjax.draws import random_subsets
-from ihtjax.threshold import hard_threshold
+from ihtjax.errors import FUNCTION, InputError, check, shown, whole_number
+from ihtjax.threshold import as_vector, hard_threshold
 
 
 def estimate_lipschitz(
@@ -33,14 +36,24 @@ def estimate_lipschitz(
     Returns:
       L-hat_2s, a scalar; 0 if every draw was degenerate.
 
+    Raises:
+      InputError: a number is out of range, or key, gradient or draw isn't what is described above.
+
     References:
       The paper's subsection III-F, steps 1 to 7.
     """
-
+    key = as_key("key", key)
+    check("gradient", gradient, FUNCTION)
+    check("draw", draw, FUNCTION)
+    n, n_monte = check("n", n, whole_number(1)), check("n_monte", n_monte, whole_number(1))
+    s = check("s", s, whole_number(1, n))
     for_theta, for_support, for_direction = random.split(key, 3)
     # Drawn all at once, as vectors (see `random_subsets`), then used one by one: inside one fused loop XLA would draw
     # again at each use.
-    theta = draw(for_theta, (n_monte * n,)).reshape(n_monte, n)
+    theta = as_vector("draw", draw(for_theta, (n_monte * n,)))
+    if theta.size != n_monte * n:
+        raise InputError(f"draw: got {shown(theta)} for the shape ({n_monte * n},), expected an array of that shape")
+    theta = theta.reshape(n_monte, n)
     theta = jnp.where(random_subsets(for_support, n_monte, n, s), theta, 0)
     direction = random.normal(for_direction, (n_monte * n,), jnp.float32).astype(theta.dtype).reshape(n_monte, n)
 
@@ -55,6 +68,27 @@ def ratio(gradient: Callable, theta: jax.Array, direction: jax.Array, s: jax.Arr
     smallest = jnp.min(jnp.where(theta == 0, jnp.inf, jnp.abs(theta)))
     delta = jnp.where(jnp.isfinite(smallest), smallest, 0)  # theta = 0 is a degenerate draw
     perturbed = hard_threshold(theta + delta * direction, s)
-    rise = jnp.linalg.norm(gradient(perturbed) - gradient(theta))
+    rise = jnp.linalg.norm(slope_at(gradient, perturbed) - slope_at(gradient, theta))
     run = jnp.linalg.norm(perturbed - theta)
     return jnp.where(run > 0, rise / jnp.where(run > 0, run, 1), 0)
+
+
+def slope_at(gradient: Callable, theta: jax.Array) -> jax.Array:
+    """gradient(theta) ``[n]``; a function that returns anything else is refused."""
+    slope = as_vector("gradient", gradient(theta))
+    if slope.shape != theta.shape:
+        raise InputError(f"gradient: got {shown(slope)} at a vector of {theta.size}, expected as many entries")
+    return slope
+
+
+def as_key(name: str, key: Any) -> jax.Array:
+    """The key, typed; one of the older form, as of ``jax.random.PRNGKey``, makes the same draws."""
+    with contextlib.suppress(TypeError, ValueError):
+        typed = key if _is_typed(key) else random.wrap_key_data(key)
+        if typed.shape == ():
+            return typed
+    raise InputError(f"{name}: got {shown(key)}, expected a key such as jax.random.key(0)")
+
+
+def _is_typed(key):
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -125,6 +125,7 @@ def _source(run: RunDirectory, table: str, verify: bool, unit: Unit, entry: dict
 
 def _may_hold(unit: Unit, filters: dict[str, Any]) -> bool:
     """Whether rows with these values can be in a unit's files; a file that can't hold any need not be read."""
+    known: dict[str, Any]
     if unit.method == "all":
         known = {"trial": range(unit.start, unit.stop)}
     else:

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from ihtjax import draws
-from ihtjax.config import CERTIFIED, SEED, SweepConfig, whole_number
+from ihtjax.config import CERTIFIED, SweepConfig
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, make_engine, make_problem, program, run_block
-from ihtjax.errors import InputError
+from ihtjax.errors import SEED, an, check, whole_number
 from ihtjax.trial import NEVER, PAPERS_STOP_LOSS, Point, Result, curve_steps
 
 
@@ -47,7 +47,7 @@ def run_trial(
     Raises:
       InputError: s, a seed or batch is out of range, or the data can't be used.
     """
-    table, seeds = _check(config, s, data_seed, init_seed, support_seed)
+    table, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
     engine = make_engine(table, program(config), check_batch(batch, table))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
@@ -74,7 +74,7 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
       >>> trial_inputs(SweepConfig(), s=7, data_seed=42, init_seed=21, support_seed=84)["X_train"].shape
       (120, 4)
     """
-    table, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
+    table, s, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
     with draws.settings(config.precision):
         problem = make_problem(table, config.standardize, config.init, config.precision)
         train, test = problem.split(draws.stream(draws.DATA, data_seed))
@@ -135,11 +135,10 @@ def _compare(value, ht_tol):
 
 
 def _check(config, s, *seeds):
+    check("config", config, an(SweepConfig))
     table = load_table(config.data, config.target)
     n = make_problem(table, config.standardize, config.init, config.precision).n
-    if not whole_number(1, n).holds(s):
-        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the parameters of {config.data}")
-    for name, seed in zip(("data_seed", "init_seed", "support_seed"), seeds):
-        if not SEED.holds(seed):
-            raise InputError(f"{name}: got {seed!r}, expected {SEED.text}")
-    return table, np.array(seeds, np.uint32)[:, None]
+    s = check("s", s, whole_number(1, n))
+    names = ("data_seed", "init_seed", "support_seed")
+    seeds = [check(name, seed, SEED) for name, seed in zip(names, seeds)]
+    return table, s, np.array(seeds, np.uint32)[:, None]

@@ -11,6 +11,7 @@ from jax.custom_batching import custom_vmap
 
 from ihtjax.data import Table
 from ihtjax.draws import random_subset
+from ihtjax.errors import InputError
 from ihtjax.exponential import exp2
 from ihtjax.threshold import lanes_last
 
@@ -60,9 +61,17 @@ class SoftmaxRegression:
         self.dtype = np.dtype(dtype)
         self.names = parameter_names(self.classes, d)
         X = table.X.astype(np.float64)
+        largest = np.abs(X).max(0)
         if standardize != "none":
+            # By powers of two, which change no bit of what follows but for squares that would overflow or underflow.
+            X = np.ldexp(X, -np.frexp(largest)[1])
             X = X - np.where(np.ptp(X, axis=0) == 0, X[0], X.mean(0))
             X = X / np.where(np.ptp(X, axis=0) == 0, 1, X.std(0))
+        elif (lost := _beyond(largest, self.dtype)).size:
+            raise InputError(
+                f"data: column {table.feature_names[lost[0]]!r} reaches {largest[lost[0]]:g}, which {self.dtype} can't "
+                "hold; standardise the features, or write the column in other units"
+            )
         self.X = X.astype(self.dtype)
         self.y = table.y
         self.loss = self._make_loss()
@@ -191,6 +200,12 @@ class SoftmaxRegression:
 
     def _rows_with_one(self):
         return np.concatenate([self.X, np.ones((len(self.X), 1), self.dtype)], axis=1)
+
+
+def _beyond(largest: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Which columns a type would make infinite or 0, by their largest absolute values ``[d]``."""
+    limits = np.finfo(dtype)
+    return np.flatnonzero((largest > limits.max) | ((largest > 0) & (largest < limits.tiny)))
 
 
 def logistic_residuals(Z: list, of_class: list) -> list:

@@ -1,10 +1,14 @@
 """The hard thresholding operator H_s."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
+
+from ihtjax.errors import ANY_WHOLE_NUMBER, InputError, check, shown
 
 # Up to this length a batch of vectors is thresholded by comparing every pair of entries, beyond it by sorting.
 PAIRWISE_LIMIT = 128
@@ -17,14 +21,14 @@ def hard_threshold(v: jax.Array, s: jax.Array | int) -> jax.Array:
     tie; this one keeps the lower index. NaN counts as larger than every number, so that it is never hidden.
 
     Args:
-      v: vector ``[n]`` of real floating-point numbers.
+      v: vector ``[n]`` of real floating-point numbers of 16 bits or more.
       s: how many entries to keep; data, not a compile-time constant. ``s >= n`` keeps all, ``s <= 0`` none.
 
     Returns:
       Vector ``[n]`` of the same type.
 
     Raises:
-      TypeError: ``v`` is not a vector of real floating-point numbers.
+      InputError: ``v`` is not such a vector, or s isn't a whole number.
 
     References:
       Blumensath and Davies, Iterative thresholding for sparse approximations, 2008, doi:10.1007/s00041-008-9035-z.
@@ -32,13 +36,26 @@ def hard_threshold(v: jax.Array, s: jax.Array | int) -> jax.Array:
     >>> hard_threshold(jnp.array([1., -3., 1.]), 2)
     Array([ 1., -3.,  0.], dtype=float32)
     """
-    v = jnp.asarray(v)
-    if v.ndim != 1 or not jnp.issubdtype(v.dtype, jnp.floating):
-        raise TypeError(f"hard_threshold: got {v.dtype}{list(v.shape)}, expected a vector of floats; flatten it first")
+    v = as_vector("v", v)
+    s = check("s", s, ANY_WHOLE_NUMBER)
+    if isinstance(s, int):
+        s = min(max(s, 0), v.size)  # a number of any size, which an integer of JAX may not hold
     integers = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
     # The bits of a non-negative float, read as an integer, are in the order of the floats, NaN last.
     magnitude = lax.bitcast_convert_type(jnp.abs(v), integers)
     return jnp.where(largest(magnitude, s), v, 0)
+
+
+def as_vector(name: str, v: Any) -> jax.Array:
+    """v as an array ``[n]`` of real floating-point numbers, or `InputError`."""
+    try:
+        array = jnp.asarray(v)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: got {shown(v)}, expected a vector of floats") from None
+    if array.ndim != 1 or not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 2:
+        wanted = "a vector of floats of 16 bits or more; flatten it first"
+        raise InputError(f"{name}: got {shown(array)}, expected {wanted}")
+    return array
 
 
 @custom_vmap

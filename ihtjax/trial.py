@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -268,10 +268,10 @@ def curve_steps(steps: int, points: int) -> np.ndarray:
 def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, config))
-    shapes = jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)
+    shapes = [jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
     if config.step_size == CERTIFIED:
-        shapes += (jax.ShapeDtypeStruct((batch,), problem.dtype),)
-    options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+        shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
+    options: dict[str, Any] | None = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
     with out_of_memory_named():
         return fn.lower(*shapes).compile(options)
 

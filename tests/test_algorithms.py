@@ -88,8 +88,206 @@ def test_solve_takes_pytrees_and_a_step_size():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"s": 0}, {"s": 9}, {"s": 1, "steps": 0}, {"s": 1, "n_monte": 0}, {"s": 1, "step_size": float("nan")}]
+    "wrong",
+    [
+        {"s": 0},
+        {"s": 9},
+        {"s": 2.5},
+        {"steps": 0},
+        {"n_monte": 0},
+        {"step_size": float("nan")},
+        {"step_size": True},
+        {"ht_tol": float("nan")},
+        {"theta0": jnp.array([0, jnp.nan])},
+        {"theta0": {}},
+        {"theta0": jnp.zeros(8, jnp.int32)},
+        {"f": lambda x: x},
+        {"key": 0},
+    ],
 )
 def test_solve_refuses(wrong):
-    with pytest.raises(InputError, match="expected"):
-        solve(least_squares, jnp.zeros(8), **wrong)
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name}: got .*expected"):
+        solve(**{"f": least_squares, "theta0": jnp.zeros(8), "s": 1} | wrong)
+
+
+@pytest.mark.parametrize("rate, s", [(0.1, 0), (0.1, 2.5), (-1, 1), (True, 1), (float("nan"), 1)])
+def test_optax_form_refuses(rate, s):
+    with pytest.raises(InputError, match="got .*expected"):
+        iht(rate, s)
+
+
+# Types.
+
+FLOATS = ("float16", "bfloat16", "float32")
+
+
+def nonzeros(tree):
+    return sum(np.count_nonzero(np.asarray(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("leaf", FLOATS)
+@pytest.mark.parametrize("update", FLOATS)
+def test_parameters_stay_sparse_whatever_the_types_of_leaves_and_updates(leaf, update):
+    """A leaf with an update of any type, beside another leaf: rounding must leave no entry that was to become 0."""
+    types = leaf, "float16", update, "bfloat16"
+    rng = np.random.default_rng(0)
+    a, b, da, db = (jnp.asarray(rng.normal(size=12), jnp.float32).astype(type) for type in types)
+    params, optimizer = {"a": a, "b": b}, keep_largest(6)
+    step = jax.jit(lambda params, u: optax.apply_updates(params, optimizer.update(u, optax.EmptyState(), params)[0]))
+    for k in range(3):
+        updates = {"a": da * (k - 1), "b": db}
+        moved = optax.apply_updates(params, updates)
+        plain = optax.apply_updates(params, optimizer.update(updates, optax.EmptyState(), params)[0])
+        params = step(params, updates)
+        assert nonzeros(params) == nonzeros(plain) == 6
+        assert {k: v.dtype for k, v in params.items()} == {"a": leaf, "b": "float16"}
+        # What stays got its update unchanged, and nothing that went was larger.
+        before, after = (np.concatenate([np.float64(p) for p in (tree["a"], tree["b"])]) for tree in (moved, plain))
+        np.testing.assert_array_equal(after[after != 0], before[after != 0])
+        assert np.abs(before[after == 0]).max() <= np.abs(before[after != 0]).min()
+
+
+@pytest.mark.parametrize("params_type", FLOATS)
+@pytest.mark.parametrize("gradient_type", FLOATS)
+def test_iht_keeps_its_sparsity_when_gradients_have_another_type(params_type, gradient_type):
+    optimizer = iht(0.1, s=6)
+    x = jax.random.normal(jax.random.key(0), (40,)).astype(params_type)
+    state = optimizer.init(x)
+    for k in range(5):
+        slope = jax.random.normal(jax.random.key(k), (40,)).astype(gradient_type)
+        updates, state = optimizer.update(slope, state, x)
+        x = optax.apply_updates(x, updates)
+        assert nonzeros(x) == 6 and x.dtype == params_type
+
+
+def test_float64_leaves_keep_their_sparsity():
+    with jax.enable_x64(True):
+        params = {"a": jnp.arange(1, 9) / 7, "b": jnp.ones(3, jnp.float32) / 3}
+        updates = {"a": jnp.full(8, 0.1, jnp.bfloat16), "b": jnp.ones(3) / 7}
+        optimizer = keep_largest(4)
+        changed, _ = optimizer.update(updates, optimizer.init(params), params)
+        assert nonzeros(optax.apply_updates(params, changed)) == 4
+
+
+def test_updates_keep_their_type_where_it_is_that_of_the_parameters():
+    optimizer = keep_largest(2)
+    for type in FLOATS:
+        x = jnp.arange(1, 5).astype(type)
+        assert optimizer.update(x, optimizer.init(x), x)[0].dtype == type
+
+
+# In optax's company.
+
+
+def company():
+    yield "extra arguments alone", keep_largest(3)
+    yield "chain", optax.chain(optax.sgd(0.1), optax.scale_by_polyak(), keep_largest(3))
+    yield "masked", optax.masked(keep_largest(3), True)
+    yield "inject_hyperparams", optax.chain(optax.sgd(0.1), optax.inject_hyperparams(keep_largest)(s=3))
+    yield "inject_hyperparams of iht", optax.inject_hyperparams(iht)(learning_rate=0.1, s=3)
+    yield "a schedule that ends at 0", optax.inject_hyperparams(iht)(optax.linear_schedule(0.1, 0, 2), s=3)
+    yield "MultiSteps", optax.MultiSteps(iht(0.1, 3), 1)
+    yield "apply_if_finite", optax.chain(optax.apply_if_finite(optax.sgd(0.1), 2), keep_largest(3))
+
+
+@pytest.mark.parametrize("optimizer", [pytest.param(one, id=name) for name, one in company()])
+@pytest.mark.parametrize("gradient_type", ["float32", "bfloat16"])
+def test_works_in_optaxs_company_and_with_extra_arguments(optimizer, gradient_type):
+    x = jnp.asarray(A[0])
+    state = optimizer.init(x)
+    for k in range(4):
+        value, slope = jax.value_and_grad(least_squares)(x)
+        step = jax.jit(optimizer.update) if k % 2 else optimizer.update
+        updates, state = step(slope.astype(gradient_type), state, x, value=value)
+        x = optax.apply_updates(x, updates)
+        assert np.count_nonzero(x) == 3
+
+
+def test_leaves_that_are_masked_are_not_counted():
+    params = {"w": jnp.array([3.0, 1, 2]), "b": jnp.array([0.5, 0.5]), "step": jnp.int32(7)}
+    optimizer = optax.masked(keep_largest(2), {"w": True, "b": False, "step": False})
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    kept = optax.apply_updates(params, updates)
+    assert kept["w"].tolist() == [3, 0, 2] and kept["b"].tolist() == [0.5, 0.5] and kept["step"] == 7
+
+
+def test_leaves_without_floats_are_refused():
+    optimizer = keep_largest(2)
+    params = {"w": jnp.ones(3), "step": jnp.int32(7)}
+    with pytest.raises(InputError, match=r"params: got a leaf of int32\[\], expected floats"):
+        optimizer.init(params)
+    with pytest.raises(InputError, match="updates and params differ"):
+        optimizer.update(jnp.ones(2), optax.EmptyState(), jnp.ones(3))
+    with pytest.raises(InputError, match="s: got 4, expected a whole number from 1 to 3"):
+        keep_largest(4).init(jnp.ones(3))
+
+
+def test_after_adam_supports_freeze_where_ihts_find_the_truth():
+    """Adam's updates are about as large as its learning rate: what is off the support can't overtake what is on it."""
+    rng = np.random.default_rng(1)
+    systems = rng.normal(size=(50, 80, 30)).astype(np.float32)
+    truth = np.float32([np.where(rng.permutation(30) < 5, 2 * rng.normal(size=30), 0) for _ in range(50)])
+    starts = rng.normal(size=(50, 30)).astype(np.float32)
+
+    def found(optimizer):
+        def one(A, truth, x):
+            def step(carry, _):
+                x, state = carry
+                slope = A.T @ (A @ (x - truth)) / len(A)
+                updates, state = optimizer.update(slope, state, x)
+                return (optax.apply_updates(x, updates), state), None
+
+            (x, _), _ = jax.lax.scan(step, (x, optimizer.init(x)), length=2000)
+            return jnp.all((x != 0) == (truth != 0))
+
+        return float(jnp.mean(jax.vmap(one)(systems, truth, starts)))
+
+    assert found(iht(0.5, 5)) >= 0.95
+    assert found(optax.chain(optax.adam(0.1), keep_largest(5))) <= 0.5
+    assert found(optax.chain(optax.adam(0.01), keep_largest(5))) <= 0.05
+
+
+# What is traced.
+
+
+def test_solve_under_jit_and_vmap_over_level_and_step_size():
+    levels, steps = jnp.arange(1, 5), jnp.array([0.02, 0.05, 0.1, 0.2])
+    mapped = jax.jit(jax.vmap(lambda s, gamma: solve(least_squares, jnp.zeros(8), s, step_size=gamma, steps=50)))
+    found = mapped(levels, steps)
+    estimated = jax.vmap(lambda s: solve(least_squares, jnp.zeros(8), s, steps=50))(levels)
+    for i in range(4):
+        alone = solve(least_squares, jnp.zeros(8), int(levels[i]), step_size=float(steps[i]), steps=50)
+        np.testing.assert_allclose(found.theta[i], alone.theta, rtol=1e-4, atol=1e-6)
+        assert np.count_nonzero(found.theta[i]) == levels[i] and found.step_size[i] == steps[i]
+        mine = solve(least_squares, jnp.zeros(8), int(levels[i]), steps=50)
+        np.testing.assert_allclose(estimated.step_size[i], mine.step_size, rtol=1e-5)
+
+
+def test_solve_refuses_a_traced_level_that_is_no_integer():
+    with pytest.raises(InputError, match=r"s: got a traced float32\[\], expected a whole number"):
+        jax.vmap(lambda s: solve(least_squares, jnp.zeros(8), s))(jnp.array([1.0, 2.0]))
+
+
+def test_solve_refuses_a_flat_objective_unless_a_step_size_is_given():
+    def flat(x):
+        return jnp.sum(x)
+
+    with pytest.raises(InputError, match="step_size: the estimate 1 / L-hat_2s is inf.*give a step_size"):
+        solve(flat, jnp.zeros(8), 3, steps=2)
+    assert solve(flat, jnp.zeros(8), 3, steps=2, step_size=0.5).theta.tolist() == [-1] * 3 + [0] * 5
+
+
+def test_solve_takes_functions_that_have_no_hash():
+    class Loss:
+        __hash__ = None
+
+        def __call__(self, x):
+            return least_squares(x)
+
+    np.testing.assert_allclose(solve(Loss(), jnp.zeros(8), 3, steps=500).theta, TRUTH, atol=1e-4)
+
+
+def test_steps_refuse_a_function_that_is_no_gradient():
+    with pytest.raises(InputError, match=r"gradient: got float32\[\]"):
+        iht_step(least_squares, jnp.zeros(8), 0.1, 3)

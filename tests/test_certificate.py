@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ihtjax import certify, hard_threshold
+from ihtjax import InputError, certify, hard_threshold
 
 T, F = True, False
 
@@ -58,3 +58,37 @@ def test_vmapped_equals_looped():
     for i in range(5):
         for a, b in zip(certify(theta[i], gradient[i], 0.5, 4), batched):
             np.testing.assert_array_equal(a, b[i])
+
+
+def test_more_than_s_nonzero_entries_are_never_ht_stable():
+    assert not certify(jnp.array([1.0, 1.0, 0.0]), jnp.zeros(3), 0.5, 1).ht_stable
+
+
+def test_passing_at_a_tolerance_does_not_make_a_fixed_point():
+    """f(x) = exp(-x) has no minimiser; yet far out its slope passes any tolerance, and the step still moves x."""
+    for tol in (1e-3, 1e-5):
+        x = jnp.array([-np.log(tol / 2)], jnp.float32)
+        assert certify(x, -jnp.exp(-x), 1.0, 1, ht_tol=tol).ht_stable
+        assert hard_threshold(x + jnp.exp(-x), 1) != x
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"theta": np.ones((2, 2))},
+        {"gradient": np.ones(3)},
+        {"gradient": None},
+        {"step_size": -1},
+        {"step_size": True},
+        {"step_size": np.inf},
+        {"s": 0},
+        {"s": 3},
+        {"s": 1.0},
+        {"ht_tol": np.nan},
+        {"ht_tol": 0},
+    ],
+)
+def test_refuses(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name}: got .*expected"):
+        certify(**{"theta": np.ones(2), "gradient": np.zeros(2), "step_size": 1.0, "s": 2} | wrong)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 
-from ihtjax import estimate_lipschitz
+from ihtjax import InputError, estimate_lipschitz
 
 KEY = jax.random.key(3)
 
@@ -87,3 +87,30 @@ def test_a_draw_of_zeros_is_left_out():
     H = quadratic(3)
     found = float(estimate_lipschitz(KEY, lambda x: H @ x, draw, 6, 1, 50))
     assert 0 < found <= np.linalg.norm(H, 2) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key": 0},
+        {"key": jax.random.split(KEY)},
+        {"gradient": 1.0},
+        {"gradient": lambda x: x[:2]},
+        {"gradient": lambda x: x.sum()},
+        {"draw": None},
+        {"draw": lambda key, shape: np.ones(2)},
+        {"n": 0},
+        {"s": 7},
+        {"s": 2.0},
+        {"n_monte": 0},
+    ],
+)
+def test_refuses(wrong):
+    (name,) = wrong
+    arguments = {"key": KEY, "gradient": lambda x: x, "draw": jax.random.normal, "n": 6, "s": 2, "n_monte": 3}
+    with pytest.raises(InputError, match=f"^{name}: got .*expected"):
+        estimate_lipschitz(**arguments | wrong)
+
+
+def test_keys_of_the_older_form_make_the_same_draws():
+    assert estimate(quadratic(0), 2, 20, jax.random.PRNGKey(3)) == estimate(quadratic(0), 2, 20, jax.random.key(3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from ihtjax import hard_threshold
+from ihtjax import InputError, hard_threshold
 
 
 def vectors(n, count, seed=0):
@@ -85,5 +85,5 @@ def test_gradients_pass_through_what_is_kept():
 
 @pytest.mark.parametrize("v", [np.ones((2, 2), np.float32), np.arange(3), np.float32(1)])
 def test_refuses_what_is_no_vector_of_floats(v):
-    with pytest.raises(TypeError, match="expected a vector of floats"):
+    with pytest.raises(InputError, match="expected a vector of floats"):
         hard_threshold(v, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ihtjax.config import SweepConfig
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import TIE, Search
@@ -62,11 +62,13 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
     Raises:
       InputError: no step size is given, there are too many supports, or as in `run_starts`.
     """
+    check("config", config, an(SweepConfig))
     if not isinstance(config.step_size, float):
         raise InputError(f"step_size: got {config.step_size!r}, expected a number, one gamma for all; try 0.686")
     (split,) = training_rows(config, [check_seed(data_seed)])
     K, n = split.classes, split.classes * (split.X.shape[1] + 1)
-    if 1 <= s <= n and math.comb(n, s) > MAX_SUPPORTS:
+    s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
+    if math.comb(n, s) > MAX_SUPPORTS:
         raise InputError(
             f"s: level {s} of {n} parameters has {math.comb(n, s):,} supports, expected at most {MAX_SUPPORTS:,}, "
             f"which take a minute; choose another level"

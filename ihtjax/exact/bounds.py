@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ihtjax.config import whole_number
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, check, numbers_in, shown, whole_number
 
 # Up to so many principal submatrices the sparse eigenvalue is enumerated, else it is bounded.
 MAX_SUBMATRICES = 20_000
@@ -67,8 +66,8 @@ def softmax_bounds(X: np.ndarray, classes: int, s: int) -> Bounds:
       Boehning, Multinomial logistic regression algorithm, 1992, doi:10.1007/BF00048682, for B. L_B is the sparse
       eigenvalue of d'Aspremont et al., 2007, doi:10.1137/050645506.
     """
-    K = classes
-    _check_level(s, K * (np.shape(X)[1] + 1))
+    X, K = numbers_in("X", X, 2), check("classes", classes, whole_number(2, 1000))
+    _check_level(s, K * (X.shape[1] + 1))
     B = boehning(X, K)
     upper = sparse_eigenvalue(B, 2 * s, K)
     dense = np.linalg.eigvalsh(B)[-1]
@@ -99,7 +98,8 @@ def squared_error_bounds(X: np.ndarray, s: int) -> Bounds:
     Raises:
       InputError: s is out of range.
     """
-    H = np.asarray(X, np.float64).T @ X
+    X = numbers_in("X", X, 2)
+    H = X.T @ X
     _check_level(s, len(H))
     quadratic, columns = sparse_eigenvalue(H, 2 * s), sparse_eigenvalue(H @ H, 2 * s)
     ends = quadratic.lower, quadratic.upper, math.sqrt(columns.lower), math.sqrt(columns.upper)
@@ -204,4 +204,4 @@ def _supports(n: int, k: int, classes: int) -> list[np.ndarray]:
 
 def _check_level(s, n):
     if not whole_number(1, n).holds(s):
-        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the number of parameters")
+        raise InputError(f"s: got {shown(s)}, expected a whole number from 1 to {n}, the number of parameters")

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ihtjax.config import whole_number
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, check, numbers_in, shown, whole_number
 from ihtjax.exact.newton import LANES, SoftmaxRows, restricted_optima
 from ihtjax.exact.separation import ATTAINED, SEPARATED, existence
 from ihtjax.exact.symmetry import (
@@ -28,6 +27,8 @@ MAX_CLASSES = 2_000_000
 # Where more classes of one size than this may be best ones, they are not counted.
 MAX_TIES = 10_000
 SECONDS_PER_CLASS = 2e-4
+# Of more classes there is too much to enumerate at any level.
+LARGEST_K = 1000
 
 
 class BestSubset(NamedTuple):
@@ -272,21 +273,22 @@ def classes_above(K: int, D: int, size: int) -> np.ndarray:
 
 def check_rows(X: np.ndarray, y: np.ndarray, classes: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """X as float64 ``[m, d]``, y as integers ``[m]``, and K."""
-    X, y = np.asarray(X, np.float64), np.asarray(y)
-    if X.ndim != 2 or y.shape != X.shape[:1] or not len(y):
+    X, y = numbers_in("X", X, 2), numbers_in("y", y, 1, whole=True)
+    if y.shape != X.shape[:1] or not len(y):
         raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d] and [m]")
-    if not np.isfinite(X).all():
-        raise InputError("X: got NaN or infinity, expected finite numbers; drop such rows")
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or (classes is not None and y.max() >= classes):
-        raise InputError(f"y: got {y.dtype}, {y.min()} to {y.max()}, expected whole numbers 0 .. K - 1")
-    return X, y, max(2, int(y.max()) + 1) if classes is None else classes
+    if y.min() < 0 or y.max() >= LARGEST_K:
+        raise InputError(f"y: got {y.min()} to {y.max()}, expected whole numbers 0 .. K - 1, K at most {LARGEST_K}")
+    least = max(2, int(y.max()) + 1)
+    return X, y, least if classes is None else check("classes", classes, whole_number(least, LARGEST_K))
 
 
 def check_levels(levels: Sequence[int], K: int, D: int) -> None:
     """Raise `InputError` unless every level lies in 1 .. n and can be enumerated."""
+    if not isinstance(levels, Sequence) or isinstance(levels, str | bytes) or not levels:
+        raise InputError(f"levels: got {shown(levels)}, expected whole numbers from 1 to {K * D}, such as (3, 5, 7)")
     for s in levels:
         if not whole_number(1, K * D).holds(s):
-            raise InputError(f"s: got {s!r}, expected a whole number from 1 to {K * D}, the number of parameters")
+            raise InputError(f"s: got {shown(s)}, expected a whole number from 1 to {K * D}, the number of parameters")
     counts = {s: count_classes(K, D, min(s, (K - 1) * D)) for s in sorted(levels)}
     if max(counts.values()) > MAX_CLASSES:
         s = next(s for s, count in counts.items() if count > MAX_CLASSES)

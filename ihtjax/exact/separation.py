@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import optimize
 
-from ihtjax.errors import InputError
-from ihtjax.exact.symmetry import as_blocks
+from ihtjax.errors import InputError, numbers_in
+from ihtjax.exact.symmetry import as_blocks, as_mask
 
 ATTAINED, QUASI_SEPARATED, SEPARATED = "attained", "quasi-separated", "separated"
 # Beyond the solver's feasibility tolerance of 1e-7, for columns with mean square 1.
@@ -49,7 +49,10 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
       >>> existence(X, y, np.array([True, False, False, False]))  # w11: row 1 wants it up, row 2 down
       'attained'
     """
-    X, y, support = np.asarray(X, np.float64), np.asarray(y), np.asarray(support, bool)
+    X, y = numbers_in("X", X, 2), numbers_in("y", y, 1, whole=True)
+    if y.shape != X.shape[:1] or not len(y) or y.min() < 0:
+        raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d] and [m], classes from 0 on")
+    support = as_mask("support", support)
     (m, d), n = X.shape, support.size
     K, rest = divmod(n, d + 1)
     if rest or support.ndim != 1 or K <= y.max():

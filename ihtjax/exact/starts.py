@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ihtjax.config import SEED, SweepConfig, whole_number
+from ihtjax.config import SweepConfig
 from ihtjax.data import load_table
 from ihtjax.engine import check_batch, make_engine, program, run_block, triples
-from ihtjax.errors import InputError
+from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import Search, check_levels
@@ -44,13 +44,11 @@ def run_starts(
     Raises:
       InputError: s, the seed or the number of starts is out of range, or the data can't be used.
     """
+    check("config", config, an(SweepConfig))
     table = load_table(config.data, config.target)
     (split,) = training_rows(config, [check_seed(data_seed)])
     n = split.classes * (split.X.shape[1] + 1)
-    if not whole_number(1, n).holds(s):
-        raise InputError(f"s: got {s!r}, expected a whole number from 1 to {n}, the parameters of {config.data}")
-    if not whole_number(1, 1_000_000).holds(starts):
-        raise InputError(f"starts: got {starts!r}, expected a whole number from 1 to 1,000,000")
+    s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
     engine = make_engine(table, program(config), check_batch(batch, table))
     parts = []
     for first in range(0, starts, engine.batch):
@@ -66,9 +64,7 @@ def run_starts(
 
 def check_seed(data_seed: int) -> int:
     """The data seed, if it is one."""
-    if not SEED.holds(data_seed):
-        raise InputError(f"data_seed: got {data_seed!r}, expected {SEED.text}")
-    return data_seed
+    return check("data_seed", data_seed, SEED)
 
 
 def restart_budget(
@@ -107,8 +103,8 @@ def restart_budget(
     References:
       Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404.
     """
-    if not 0 < epsilon < np.inf:
-        raise InputError(f"epsilon: got {epsilon!r}, expected a positive number of nats")
+    check("config", config, an(SweepConfig))
+    epsilon, confidence = check("epsilon", epsilon, POSITIVE), check("confidence", confidence, SHARE)
     (split,) = training_rows(config, [check_seed(data_seed)])
     K, D = split.classes, split.X.shape[1] + 1
     levels = config.with_levels(K * D).levels

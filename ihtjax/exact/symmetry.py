@@ -13,6 +13,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ihtjax.errors import NOT_NEGATIVE, InputError, check, numbers_in, shown, whole_number
+
+
+def as_mask(name: str, mask: np.ndarray) -> np.ndarray:
+    """The mask ``[.., n]`` as booleans, or `InputError`."""
+    try:
+        array = np.asarray(mask)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: got {shown(mask)}, expected a mask of booleans") from None
+    if array.dtype != bool or array.ndim < 1:
+        raise InputError(f"{name}: got {shown(array)}, expected a mask of booleans; for parameters take theta != 0")
+    return array
+
+
+def check_classes(n: int, classes: int) -> int:
+    """K, if n parameters can be those of K classes."""
+    K = check("classes", classes, whole_number(1, max(1, n)))
+    if n == 0 or n % K:
+        raise InputError(f"classes: got {K}, expected a divisor of the number of parameters, {n}")
+    return K
+
 
 def as_blocks(v: np.ndarray, classes: int) -> np.ndarray:
     """View parameters ``[.., n]`` as ``[.., K, d + 1]``, a block in each column, the biases in the last."""
@@ -46,7 +67,8 @@ def canonical_support(support: np.ndarray, classes: int) -> np.ndarray:
       >>> canonical_support(np.array([False, True, True, True, True, True]), 3)
       array([ True,  True, False,  True,  True, False])
     """
-    blocks = as_blocks(np.asarray(support, bool), classes)
+    support = as_mask("support", support)
+    blocks = as_blocks(support, check_classes(support.shape[-1], classes))
     full = blocks.sum(-2, keepdims=True) >= classes - 1
     first = np.arange(classes)[:, None] < classes - 1
     return from_blocks(np.where(full, first, blocks))
@@ -70,7 +92,9 @@ def canonical_parameters(theta: np.ndarray, classes: int, tolerance: float = 0.0
       >>> canonical_parameters(np.array([1., 3., 1., 0., 0., 5.]), 3)
       array([0., 2., 0., 0., 0., 5.])
     """
-    blocks = as_blocks(np.asarray(theta), classes)
+    theta = numbers_in("theta", theta, None)
+    blocks = as_blocks(theta, check_classes(theta.shape[-1], classes))
+    check("tolerance", tolerance, NOT_NEGATIVE)
     difference = blocks[..., :, None, :] - blocks[..., None, :, :]
     equal = np.abs(difference) <= tolerance
     commonness = equal.sum(-2)

@@ -1,0 +1,112 @@
+"""Every argument of every public function with values that no argument should have."""
+
+import dataclasses
+import decimal
+import fractions
+import inspect
+import itertools
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ihtjax
+from ihtjax import InputError, SweepConfig
+
+KEY = jax.random.key(0)
+ODD = {
+    "None": None,
+    "True": True,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "-1": -1,
+    "0": 0,
+    "2.5": 2.5,
+    "10^400": 10**400,
+    "complex": 1j,
+    "Fraction": fractions.Fraction(1, 2),
+    "Decimal": decimal.Decimal(1),
+    "text": "x",
+    "no text": "",
+    "null byte": "a\0b",
+    "bytes": b"x",
+    "list": [],
+    "nested": [[1], [2, 3]],
+    "dict": {},
+    "set": {1.5},
+    "object": object(),
+    "type": int,
+    "function": lambda *_: None,
+    "path": pathlib.Path("there/is/none.csv"),
+    "NaNs": np.full(4, np.nan),
+    "integers": np.arange(4),
+    "matrix": np.ones((2, 2)),
+    "scalar": np.float32(1.5),
+    "empty": np.zeros(0),
+    "objects": np.array([None, "x"], object),
+    "texts": np.array(["x"]),
+    "complexes": np.ones(4, complex),
+    "integers of JAX": jnp.arange(3),
+    "key": KEY,
+    "config": SweepConfig(step_size=0.5, steps=5, curve_points=0, levels=(15,)),
+}
+CONFIG = ODD["config"]
+X, Y = np.array([[-2.0], [-1.0], [0.0], [1.0], [2.0]]), np.array([0, 1, 0, 1, 1])
+
+
+def half_square(x):
+    return jnp.sum(x**2) / 2
+
+
+CALLS = {
+    "SweepConfig": {field.name: field.default for field in dataclasses.fields(SweepConfig)},
+    "best_subset": {"X": X, "y": Y, "s": 1},
+    "best_subsets": {"X": X, "y": Y, "levels": [1], "classes": 2},
+    "build_atlas": {"config": CONFIG, "s": 15, "data_seed": 1, "starts": 1},
+    "canonical_parameters": {"theta": np.ones(4), "classes": 2, "tolerance": 0.0},
+    "canonical_support": {"support": np.ones(4, bool), "classes": 2},
+    "certify": {"theta": np.ones(2), "gradient": np.zeros(2), "step_size": 0.5, "s": 2, "ht_tol": 1e-3},
+    "estimate_lipschitz": {"key": KEY, "gradient": lambda x: x, "draw": jax.random.normal, "n": 4, "s": 2}
+    | {"n_monte": 3},
+    "existence": {"X": X, "y": Y, "support": np.ones(4, bool)},
+    "hard_threshold": {"v": np.ones(4), "s": 2},
+    "iht": {"learning_rate": 0.1, "s": 2},
+    "iht_step": {"gradient": lambda x: x, "theta": np.ones(4), "step_size": 0.5, "s": 2},
+    "keep_largest": {"s": 2},
+    "restart_budget": {"config": CONFIG, "data_seed": 1, "starts": 1, "epsilon": 0.1, "confidence": 0.9, "batch": None},
+    "softmax_bounds": {"X": X, "classes": 2, "s": 1},
+    "solve": {"f": half_square, "theta0": np.ones(4), "s": 2, "step_size": 0.5, "steps": 2, "n_monte": 3}
+    | {"key": KEY, "ht_tol": 1e-3},
+    "squared_error_bounds": {"X": np.eye(3), "s": 1},
+    "trial_inputs": {"config": CONFIG, "s": 3, "data_seed": 1, "init_seed": 2, "support_seed": 3},
+}
+# What the caller's own function raises is the caller's.
+THEIRS = ("f", "gradient", "draw")
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_arguments_work_or_get_a_line(name):
+    function = getattr(ihtjax, name)
+    function(**CALLS[name])
+    refused = 0
+    for argument, (what, odd) in itertools.product(CALLS[name], ODD.items()):
+        if what == "type" and argument in THEIRS:
+            continue
+        try:
+            function(**CALLS[name] | {argument: odd})
+        except InputError as error:
+            refused += 1
+            assert re.match(r"[\w ]+: ", str(error)) and "\n" not in str(error) and "--" not in str(error)
+        except Exception as error:
+            pytest.fail(f"{name}({argument}={what}): {type(error).__name__}: {error}")
+    assert refused > len(CALLS[name]) * len(ODD) / 2
+
+
+def test_every_public_function_is_tried_but_those_that_take_a_run():
+    functions = {name for name in ihtjax.__all__ if inspect.isfunction(getattr(ihtjax, name))}
+    of_runs = {name for name in functions if "run_dir" in inspect.signature(getattr(ihtjax, name)).parameters}
+    assert {*functions, "SweepConfig"} - of_runs == set(CALLS)
