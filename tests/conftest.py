@@ -28,6 +28,12 @@ class Notes(progress.Silent):
         self.lines.append(line)
 
 
+@pytest.fixture
+def uncached(monkeypatch):
+    """Processes that the test starts compile for themselves what others have compiled before."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+
 @pytest.fixture(scope="session")
 def small():
     """A configuration that compiles and runs in seconds."""

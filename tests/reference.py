@@ -12,18 +12,18 @@ def hard_threshold(v, s):
 
 
 def probabilities(theta, X):
-    """Class probabilities ``[T, m, K]`` for theta ``[T, n]`` and X ``[T, m, d]``, and K."""
+    """Class probabilities ``[T, K, m]`` for theta ``[T, n]`` and X ``[T, m, d]``; rows last make NumPy's loops long."""
     T, _, d = X.shape
     K = theta.shape[-1] // (d + 1)
     W, b = theta[:, : K * d].reshape(T, K, d), theta[:, K * d :]
-    z = X @ W.transpose(0, 2, 1) + b[:, None, :]
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    z = W @ X.transpose(0, 2, 1) + b[:, :, None]
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
 
 
 def loss(theta, X, y):
     P = probabilities(theta, X)
-    return -np.log(np.take_along_axis(P, y[..., None], -1)[..., 0]).mean(-1)
+    return -np.log(np.take_along_axis(P, y[:, None], 1)[:, 0]).mean(-1)
 
 
 def gradient(theta, X, y):
@@ -33,14 +33,14 @@ def gradient(theta, X, y):
     arithmetic, and H_s meets exact ties; p - 1 would leave those to rounding.
     """
     R = probabilities(theta, X)
-    np.put_along_axis(R, y[..., None], 0.0, -1)
-    np.put_along_axis(R, y[..., None], -R.sum(-1, keepdims=True), -1)
-    R /= X.shape[1]
-    return np.concatenate([(R.transpose(0, 2, 1) @ X).reshape(len(X), -1), R.sum(1)], axis=-1)
+    own = y[:, None] == np.arange(R.shape[1])[:, None]
+    R *= ~own
+    R -= own * R.sum(1, keepdims=True)
+    return np.concatenate([(R @ X).reshape(len(X), -1), R.sum(2)], axis=-1) / X.shape[1]
 
 
 def accuracy(theta, X, y):
-    return (probabilities(theta, X).argmax(-1) == y).mean(-1)
+    return (probabilities(theta, X).argmax(1) == y).mean(-1)
 
 
 def iht(theta, X, y, step_size, s, steps):

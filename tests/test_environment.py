@@ -34,7 +34,7 @@ def command(environment, *argv):
     )
 
 
-def test_no_setting_of_jax_changes_the_trials(small_run, tmp_path):
+def test_no_setting_of_jax_changes_the_trials(uncached, small_run, tmp_path):
     done = command(EVERYTHING, "sweep", tmp_path / "run", *SWEEP)
     assert done.returncode == 0, done.stderr
     here, there = load(small_run), load(tmp_path / "run")

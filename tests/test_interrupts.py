@@ -20,6 +20,14 @@ COMMAND = LISTENING + "import ihtjax.__main__; ihtjax.__main__.main()"
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 
 
+@pytest.fixture(autouse=True)
+def foreground():
+    """What these tests press must arrive, also where the suite runs in the background."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 def start(*argv, code=COMMAND, **kwargs):
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **kwargs
@@ -35,7 +43,7 @@ def interrupt(process, after):
 
 
 @pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5, 4.0])
-def test_an_interrupt_ends_a_sweep_wherever_it_is(tmp_path, after):
+def test_an_interrupt_ends_a_sweep_wherever_it_is(uncached, tmp_path, after):
     """Importing, drawing, tracing, compiling, computing: two seconds at most, one line, and what is said is so."""
     process = start("sweep", tmp_path / "run", "--steps", 20_000, "--trials", 2000)
     took, err = interrupt(process, after)

@@ -1,12 +1,13 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
 import reference
 
-from ihtjax import draws
+from ihtjax import draws, trial
 from ihtjax.data import Table, load_table
 from ihtjax.softmax import SoftmaxRegression, parameter_names
-from ihtjax.trial import lanes
 
 IRIS = load_table("iris")
 
@@ -18,9 +19,17 @@ def random_table(classes, features, rows=60, seed=0):
     return Table(X, y, tuple(f"x{i}" for i in range(features)), tuple(map(str, range(classes))))
 
 
+@functools.cache
+def lanes(form):
+    """A form over many trials, compiled whole as in a sweep."""
+    return jax.jit(trial.lanes(form))
+
+
 def views(problem, seeds):
-    keys = jax.vmap(lambda seed: draws.stream(draws.DATA, seed))(np.uint32(seeds))
-    return jax.vmap(problem.split, out_axes=-1)(keys)
+    def view(seed):
+        return problem.split(draws.stream(draws.DATA, seed))
+
+    return jax.device_get(jax.jit(jax.vmap(view, out_axes=-1))(np.uint32(seeds)))
 
 
 def lane(batched, i):
@@ -74,24 +83,23 @@ def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
     problem = SoftmaxRegression(table)
     train, test = views(problem, range(4))
     theta = np.random.default_rng(2).normal(size=(problem.n, 4)).astype(np.float32)
-    for i in range(4):
-        one = lane((train, test), i)
-        for batched, plain in (
-            (lanes(problem.loss)(theta, train)[i], problem.plain_loss(theta[:, i], one[0])),
-            (lanes(problem.gradient)(theta, train)[:, i], jax.grad(problem.plain_loss)(theta[:, i], one[0])),
-            (lanes(problem.accuracy)(theta, test)[i], problem.accuracy(theta[:, i], one[1])),
-        ):
-            np.testing.assert_allclose(batched, plain, rtol=1e-4, atol=2e-6)
+    for form, plain_form, view in (
+        (problem.loss, problem.plain_loss, train),
+        (problem.gradient, jax.grad(problem.plain_loss), train),
+        (problem.accuracy, problem.accuracy, test),
+    ):
+        batched, plain = lanes(form)(theta, view), jax.jit(plain_form)
+        for i in range(4):
+            np.testing.assert_allclose(batched[..., i], plain(theta[:, i], lane(view, i)), rtol=1e-4, atol=2e-6)
 
 
 def test_parameters_may_be_batched_and_the_view_not():
     problem = SoftmaxRegression(IRIS)
     view = lane(views(problem, [0])[0], 0)
     theta = np.random.default_rng(3).normal(size=(7, 15)).astype(np.float32)
-    looped = np.stack([problem.gradient(t, view) for t in theta])
-    np.testing.assert_allclose(jax.vmap(problem.gradient, (0, None))(theta, view), looped, atol=1e-6)
-    losses = np.stack([problem.loss(t, view) for t in theta])
-    np.testing.assert_allclose(jax.vmap(problem.loss, (0, None))(theta, view), losses, rtol=1e-5)
+    for form, tolerance in ((problem.gradient, {"atol": 1e-6}), (problem.loss, {"rtol": 1e-5})):
+        one, batched = jax.jit(form), jax.jit(jax.vmap(form, (0, None)))
+        np.testing.assert_allclose(batched(theta, view), [one(t, view) for t in theta], **tolerance)
 
 
 @pytest.mark.parametrize("table", [IRIS, TABLES["five classes"]], ids=["three classes", "five classes"])

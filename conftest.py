@@ -1,0 +1,23 @@
+"""How the suite runs: on all cores, and with each program compiled once."""
+
+import os
+import tempfile
+
+# Workers, and the processes that tests start, share what any of them has compiled. jax reads these when it is
+# imported, so no fixture can set them. Given a largest size, jax locks the folder: two may compile the same at once.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    compiled = tempfile.TemporaryDirectory(prefix="ihtjax-compiled-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": compiled.name,
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One worker for each core, eight at most; none where files or tests are named, which one process does sooner."""
+    if config.args_source is not config.ArgsSource.TESTPATHS:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores, 8)
