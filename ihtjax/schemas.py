@@ -1,5 +1,6 @@
 """What the tables of a run hold: their columns with types, and which rows a unit has."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
     return curves_schema(real) if table == "curves" else trials_schema(real, n, config["audit"])
 
 
+@functools.lru_cache(maxsize=8)
 def trials_schema(real: pa.DataType, n: int, audit: bool) -> pa.Schema:
     """Of ``trials``: a row a trial, of n parameters."""
     types = {
@@ -56,12 +58,14 @@ def trials_schema(real: pa.DataType, n: int, audit: bool) -> pa.Schema:
     return _with_pandas_types(types)
 
 
+@functools.lru_cache(maxsize=8)
 def curves_schema(real: pa.DataType) -> pa.Schema:
     """Of ``curves``: a row for each trial and point of its curve."""
     types = {"trial": INT32, "s": INT16, "method": TEXT, "step": INT32}
     return _with_pandas_types(types | {"train_loss": real, "test_loss": real, "n_nonzero": INT16})
 
 
+@functools.lru_cache(maxsize=8)
 def certificates_schema(n: int) -> pa.Schema:
     """Of ``certificates``: a row a trial, of n parameters."""
     bounds = ("rss_lower", "rss_upper", "lipschitz_lower", "lipschitz_upper")
