@@ -107,11 +107,13 @@ def sweep(run_dir, batch, overwrite, **options):
         from ihtjax.store import RunDirectory
 
         run = RunDirectory(run_dir)
-        done = sum(unit.method != "all" for unit in run.units()) if run.exists() else 0
+        # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
+        whole = run.survey().whole if run.exists() else {}
+        done = sum(unit.method != "all" for unit in whole)
         if not done:
             return "nothing was finished yet"
         again = "the same command without --overwrite" if overwrite else "the same command"
-        return f"{done} of {done + len(sweeps.unfinished(run))} units are safe in {run_dir}, {again} goes on"
+        return f"{done} of {done + len(sweeps.unfinished(run, whole))} units are safe in {run_dir}, {again} goes on"
 
     interrupts.last_words(lambda: f"stopped; {kept()}")
     try:
@@ -214,7 +216,7 @@ def verify(run_dir):
 
     run = RunDirectory(run_dir).require()
     found = run.survey()
-    todo = [unit for unit in unfinished(run) if unit not in found.whole and unit not in found.broken]
+    todo = unfinished(run, [*found.whole, *found.broken])
     for problem in found.problems:
         click.echo(problem)
     for unit in todo:

@@ -2,11 +2,11 @@
 
 import jax
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from ihtjax.config import SweepConfig
 from ihtjax.records import Unit
+from ihtjax.schemas import curves_schema, trials_schema
 from ihtjax.trial import NEVER, Point, Result
 
 
@@ -31,7 +31,7 @@ def trials_table(
       config_hash: what goes into the column of that name.
     """
     N = unit.stop - unit.start
-    real = pa.from_numpy_dtype(result.train_loss.dtype)
+    real, n = pa.from_numpy_dtype(result.train_loss.dtype), len(result.theta)
     certificate = result.certificate
     stop = result.steps_to_stop_loss
     columns = {
@@ -71,7 +71,7 @@ def trials_table(
         columns["largest_step_rise"] = pa.array(result.audit.largest_rise)
         columns["n_rises"] = pa.array(result.audit.n_rises)
         columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
-    return _with_pandas_types(pa.table(columns))
+    return pa.table(columns, schema=trials_schema(real, n, config.audit))
 
 
 def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
@@ -93,7 +93,7 @@ def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
         "test_loss": pa.array(curve.test_loss.T.ravel()),
         "n_nonzero": pa.array(curve.n_nonzero.T.ravel().astype(np.int16)),
     }
-    return _with_pandas_types(pa.table(columns))
+    return pa.table(columns, schema=curves_schema(pa.from_numpy_dtype(curve.train_loss.dtype)))
 
 
 def largest_rise(losses: np.ndarray | jax.Array) -> np.ndarray:
@@ -104,13 +104,3 @@ def largest_rise(losses: np.ndarray | jax.Array) -> np.ndarray:
 
 def _vectors(theta: np.ndarray | jax.Array) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(theta.T.ravel()), theta.shape[0])
-
-
-def _with_pandas_types(table: pa.Table) -> pa.Table:
-    """Note that integers with nulls are pandas' Int32, so that reading doesn't turn them into floats."""
-    frame = table.schema.empty_table().to_pandas()
-    for field in table.schema:
-        if field.name == "steps_to_stop_loss":
-            frame[field.name] = pd.array([], "Int32")
-    schema = pa.Schema.from_pandas(frame, preserve_index=False)
-    return table.replace_schema_metadata(schema.metadata)

@@ -11,8 +11,10 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future  # a third of the time that passes before `watch`, in which Ctrl-C is Python's
 
 # What does not look at the flag for so long, in seconds, is ended where it is: every file is whole or not there.
 PATIENCE = 1.0
@@ -29,7 +31,7 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def result(future: Future) -> Any:
+def result(future: "Future") -> Any:
     """The future's result; Ctrl-C ends the wait."""
     while not future.done():
         check()
@@ -41,6 +43,8 @@ def result(future: Future) -> Any:
 
 def aside(work: Callable, *args) -> Any:
     """``work(*args)`` in a thread of its own, so that Ctrl-C need not wait for its end."""
+    from concurrent.futures import Future
+
     future: Future = Future()
 
     def run():

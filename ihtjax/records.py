@@ -93,16 +93,18 @@ def without_checksum(data: bytes) -> dict[str, Any]:
     """
     try:
         content = json.loads(data)
+        if not isinstance(content, dict):
+            raise Damaged(f"a {type(content).__name__}, expected a JSON object")
+        checksum = content.pop("sha256", None)
+        found = _checksum(content)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise Damaged(f"a {type(content).__name__}, expected a JSON object")
-    its_format, checksum = content.get("format"), content.pop("sha256", None)
+        raise error if isinstance(error, Damaged) else Damaged(f"no JSON: {error}") from error
+    its_format = content.get("format")
     if whole_number(FORMAT + 1).holds(its_format):
         raise InputError(f"format {its_format}, expected at most {FORMAT}; use the ihtjax that wrote it")
     if not whole_number(1, FORMAT).holds(its_format):
         raise Damaged(f"format {its_format!r}, expected {FORMAT}")
-    if its_format > 1 and checksum != _checksum(content):
+    if its_format > 1 and checksum != found:
         raise Damaged("changed since it was written: its checksum differs")
     return content
 
@@ -112,7 +114,7 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def check_config(content: dict[str, Any]) -> dict[str, Any]:
-    """A configuration's record, if it is one.
+    """A configuration's record, if it is one, with the defaults of what it leaves out.
 
     Raises:
       Damaged: a value is of the wrong type or out of range, or the values contradict each other.
@@ -137,7 +139,7 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
         raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
-    return content
+    return content | {"config": config.to_json()}
 
 
 def config_in(content: dict[str, Any]) -> SweepConfig:
@@ -174,11 +176,14 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     unit = Unit(method, s, start, stop)
     if not isinstance(files, dict) or not isinstance(environment, dict):
         raise Damaged(f"{unit}: expected files and environment as objects")
+    values = [one for value in environment.values() for one in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(value, str | int | float | None) for value in values):
+        raise Damaged(f"{unit}: expected texts and numbers in its environment")
     files = {path.removesuffix(f"/{unit.file_name}"): of_file for path, of_file in files.items()}  # format 1
-    trials, points = stop - start, stored["config"].get("curve_points", 64)
+    trials, points = stop - start, stored["config"]["curve_points"]
     expected = {"certificates": None} if method == "all" else {"trials": trials}
     if method != "all" and points:
-        expected["curves"] = trials * min(points, stored["config"].get("steps", 10_000) + 1)
+        expected["curves"] = trials * min(points, stored["config"]["steps"] + 1)
     if files.keys() != expected.keys():
         raise Damaged(f"{unit}: files of {', '.join(map(str, files)) or 'nothing'}, expected {', '.join(expected)}")
     for table, rows in expected.items():

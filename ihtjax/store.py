@@ -24,6 +24,7 @@ from ihtjax.records import (
     with_checksum,
     without_checksum,
 )
+from ihtjax.schemas import check_content
 from ihtjax.sealed import has_seal, record_in, sealed_parquet
 
 Units = dict[Unit, dict[str, Any]]
@@ -36,7 +37,9 @@ class Damage(NamedTuple):
     what: str
 
     def __str__(self):
-        return f"{self.path}: {self.what}"
+        # Names of files may hold anything, such as what a terminal obeys, or no text at all.
+        path = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.path)
+        return f"{path}: {self.what}"
 
 
 class Survey(NamedTuple):
@@ -180,16 +183,14 @@ class RunDirectory:
         Raises:
           Damaged: they are neither what the entry says, nor a later file of this unit.
         """
-        data, expected = self._bytes(unit, table), entry["files"][table]
-        digest = hashlib.sha256(data).hexdigest()
-        if digest == expected["sha256"]:
-            return data
-        later = self._entry_in_file(unit, self.config())
-        if later is not None and digest == later["files"][table]["sha256"]:
-            return data  # its writer was killed before it could list it
-        if len(data) != expected["bytes"]:
-            raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
-        raise Damaged("damaged, its SHA-256 differs from the manifest's")
+        stored = self.config()
+        try:
+            return self._held(unit, table, entry, stored)
+        except Damaged:
+            later = self._entry_in_file(unit, stored)
+            if later is None:
+                raise
+            return self._held(unit, table, later, stored)  # its writer was killed before it could list it
 
     def survey(self) -> Survey:
         """Hold every file against the manifest, and what that doesn't list against the file's own record."""
@@ -204,7 +205,7 @@ class RunDirectory:
             manifest = None
         whole, listing, broken = {}, {}, []
         for unit, entry in (manifest or {}).items():
-            wrong = self._what_is_wrong(unit, entry)
+            wrong = self._what_is_wrong(unit, entry, stored)
             later = self._entry_in_file(unit, stored) if wrong else entry
             listing[unit] = later or entry
             if later:
@@ -232,7 +233,7 @@ class RunDirectory:
                 broken.append(unit)
                 accounted |= {unit.path(table) for table in TABLES}
                 problems.append(Damage(path, "of a unit that was not finished"))
-            elif unit and manifest is None and not self._has_seal(unit, table):
+            elif unit and manifest is None and self._has_seal(unit, table) is False:
                 raise InputError(
                     f"{self.path / 'manifest.json'}: missing or damaged, and {path} is of an earlier version, which "
                     "kept its record there alone; restore it, or start again with overwrite=True"
@@ -241,12 +242,26 @@ class RunDirectory:
                 problems.append(Damage(path, "foreign, the manifest does not list it"))
         return Survey(whole, broken, problems, listing, listing != (manifest or {}))
 
-    def clear(self) -> None:
-        """Forget and delete all results; the configuration stays, so that a killed `clear` leaves a run directory."""
+    def clear(self) -> list[Damage]:
+        """Forget and delete all results; the configuration stays, so that a killed `clear` leaves a run directory.
+
+        Returns:
+          The files that stay, since nothing shows that this program wrote them.
+        """
+        try:
+            listed = self._listed(self.config()) or {}
+        except (Damaged, InputError):
+            listed = {}
+        ours = {unit.path(table) for unit, entry in listed.items() for table in entry["files"]}
         self.write_units({})
+        stay = []
         for path in self._files():
-            if unit_of(path.split("/", 1)[1]):
+            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            if path in ours or (unit and self._has_seal(unit, table)):
                 (self.path / path).unlink()
+            else:
+                stay.append(Damage(path, "foreign, it shows no sign of being a result"))
+        return stay
 
     def remove_temporaries(self) -> None:
         """Delete what killed writes left; nobody else writes under the lock."""
@@ -266,10 +281,11 @@ class RunDirectory:
                 return None
             its = record["files"] | {unit.main_table: _of_file(data, record["rows"])}
             _, entry = check_entry({**record, "files": its}, stored)
+            check_content(data, unit, unit.main_table, stored)
         except (Damaged, KeyError, TypeError):
             return None
         others = {table: of_file for table, of_file in entry["files"].items() if table != unit.main_table}
-        return None if self._what_is_wrong(unit, {"files": others}) else entry
+        return None if self._what_is_wrong(unit, {"files": others}, stored) else entry
 
     def _is_own(self, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
         """Whether a unit's file of a table is whole, and written for this run."""
@@ -278,11 +294,12 @@ class RunDirectory:
         except Damaged:
             return False
 
-    def _has_seal(self, unit: Unit, table: str) -> bool:
+    def _has_seal(self, unit: Unit, table: str) -> bool | None:
+        """Whether a unit's file was written by this program, whole or not; None if it can't be read."""
         try:
             return has_seal(self._bytes(unit, table))
         except Damaged:
-            return True
+            return None
 
     def _config_in_files(self) -> dict[str, Any] | None:
         """The configuration's record in the result files, with all levels and trials; None if they differ in more."""
@@ -294,7 +311,7 @@ class RunDirectory:
             try:
                 record = record_in(self._bytes(unit, table))
                 found += [] if record is None else [check_config(dict(record["run"]))]
-            except (Damaged, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):  # `Damaged` is a ValueError
                 continue
         if len({content["config_hash"] for content in found}) != 1:
             return None
@@ -320,16 +337,22 @@ class RunDirectory:
         except OSError as error:
             raise Damaged(f"unreadable: {error.strerror}") from error
 
-    def _what_is_wrong(self, unit: Unit, entry: dict[str, Any]) -> list[Damage]:
+    def _held(self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any]) -> bytes:
+        """The bytes of a unit's file, held against its entry and its unit."""
+        data, expected = self._bytes(unit, table), entry["files"][table]
+        if len(data) != expected["bytes"]:
+            raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
+        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+            raise Damaged("damaged, its SHA-256 differs from the manifest's")
+        check_content(data, unit, table, stored)
+        return data
+
+    def _what_is_wrong(self, unit: Unit, entry: dict[str, Any], stored: dict[str, Any]) -> list[Damage]:
         """What is wrong with the files of an entry."""
         wrong = []
-        for table, expected in entry["files"].items():
+        for table in entry["files"]:
             try:
-                data = self._bytes(unit, table)
-                if len(data) != expected["bytes"]:
-                    raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
-                if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-                    raise Damaged("damaged, its SHA-256 differs from the manifest's")
+                self._held(unit, table, entry, stored)
             except Damaged as error:
                 wrong.append(Damage(unit.path(table), str(error)))
         return wrong

@@ -38,6 +38,8 @@ from ihtjax.trial import curve_steps
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
 UNIT_ROWS = 65_536
+# More files than this no folder holds with ease, and the manifest lists them all.
+MAX_UNITS = 1_000_000
 
 
 def sweep(
@@ -80,7 +82,8 @@ def sweep(
         stored = None if overwrite else run.config()
         found = Survey({}, [], [], {}, False) if stored is None else run.survey()
         if stored is not None:
-            config, batch = extend(stored, config, table, batch, found.listing, run.path)
+            there = *found.listing, *found.broken
+            config, batch = extend(stored, config, table, batch, there, run.path)
         batch = check_batch(batch, table)
         units = plan(config, problem.n, found.whole, found.broken, batch)
         _announce(config, table, problem.n, units, show)
@@ -90,13 +93,12 @@ def sweep(
             show.say("compiling ..")
             engine = interrupts.aside(make_engine, table, program(config), batch)
             environment = describe_environment(batch)
-        if stored is None:
-            run.clear()
+        stay = run.clear() if stored is None else []
         run.write_config(config_record(config, table, problem.names, batch))
         run.remove_temporaries()
         if found.stale:
             run.write_units(found.listing)
-        for damage in found.problems:
+        for damage in (*found.problems, *stay):
             show.say(f"{damage}{_remedy(damage, found.broken, units)}")
         if not units:
             show.say("nothing to compute: all that was asked for is there")
@@ -187,10 +189,10 @@ def stored_config(stored: dict[str, Any], path: Path) -> SweepConfig:
         raise InputError(f"{path}/config.json: {error}") from error
 
 
-def unfinished(run: RunDirectory) -> list[Unit]:
-    """The units that a run's configuration asks for and its manifest doesn't list."""
-    stored = run.config()
-    return plan(stored_config(stored, run.path), len(stored["parameters"]), run.units(), [], stored["batch"])
+def unfinished(run: RunDirectory, finished: Iterable[Unit] | None = None) -> list[Unit]:
+    """The units that a run's configuration asks for and that aren't finished; those in its manifest are, if None."""
+    stored, finished = run.config(), run.units() if finished is None else finished
+    return plan(stored_config(stored, run.path), len(stored["parameters"]), finished, [], stored["batch"])
 
 
 def plan(config: SweepConfig, n: int, finished: Iterable[Unit], broken: Iterable[Unit], batch: int) -> list[Unit]:
@@ -210,8 +212,15 @@ def plan(config: SweepConfig, n: int, finished: Iterable[Unit], broken: Iterable
     done = collections.defaultdict(list)
     for unit in (*finished, *units):
         done[unit.method, unit.s].append((unit.start, unit.stop))
-    for method, s in groups:
-        for start, stop in gaps(done[method, s], config.trials):
+    left = {group: gaps(done[group], config.trials) for group in groups}
+    count = sum((stop - start) // rows + 1 for its in left.values() for start, stop in its)
+    if count > MAX_UNITS:
+        raise InputError(
+            f"trials: got {config.trials:,}, which make some {count:,} files of {rows:,} trials each, expected at most "
+            f"{MAX_UNITS:,} files; take fewer trials or levels, or a larger batch"
+        )
+    for (method, s), its in left.items():
+        for start, stop in its:
             cuts = [start, *range((start // rows + 1) * rows, stop, rows), stop]
             units += [Unit(method, s, a, b) for a, b in zip(cuts, cuts[1:])]
     return sorted(units, key=lambda unit: (groups[unit.method, unit.s], unit.start))

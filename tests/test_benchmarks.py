@@ -28,3 +28,9 @@ def test_growth_measures_sweeps():
     found = measured("growth.py", "--quantity", "trials", "--largest", "1000", "--rounds", "1")
     (point,) = found["points"]
     assert point["size"] == 1000 and point["seconds"] > 0 and point["peak_memory_bytes"] > 5e7
+
+
+def test_a_hundredth_of_the_attacks_finds_nothing_bad():
+    found = measured("attack.py", "--only", "hostile", "--only", "bits", "--only", "kills", "--scale", "0.01")
+    assert [kind["bad"] for kind in found["kinds"]] == [0] * len(found["kinds"])
+    assert {kind["kind"] for kind in found["kinds"]} >= {"hostile", "bits"} and all(k["tried"] for k in found["kinds"])

@@ -54,6 +54,13 @@ def test_an_interrupt_ends_a_sweep_wherever_it_is(uncached, tmp_path, after):
     assert f"{done} of " in said if done else said in ("ihtjax: stopped; nothing was finished yet", "ihtjax: stopped")
 
 
+def test_ctrl_c_is_watched_before_anything_slow_is_imported():
+    """Until then, Python ends with a traceback."""
+    code = "import sys; from ihtjax import interrupts; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"logging", "concurrent.futures", "traceback", "numpy", "click", "jax"} & set(loaded)
+
+
 def test_an_interrupt_is_not_lost_in_a_callback_of_the_garbage_collector():
     """There, Python prints a KeyboardInterrupt and forgets it."""
     seen = []

@@ -24,6 +24,7 @@ from ihtjax.exact.stability import NONE, STABLE, UNSTABLE, is_ht_stable, limit_o
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.reading import load
 from ihtjax.records import Unit
+from ihtjax.schemas import certificates_schema
 from ihtjax.softmax import SoftmaxRegression
 from ihtjax.store import RunDirectory
 from ihtjax.sweeps import gaps, stored_config, unfinished
@@ -269,24 +270,5 @@ def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None) ->
 
 
 def _as_table(rows: list[dict[str, Any]], n: int) -> pa.Table:
-    schema = pa.schema(
-        [
-            ("trial", pa.int32()),
-            ("s", pa.int16()),
-            ("method", pa.string()),
-            ("data_seed", pa.int64()),
-            *((name, pa.float64()) for name in Bounds._fields[:-1]),
-            ("bounds_exact", pa.bool_()),
-            ("step_status", pa.string()),
-            *((name, pa.float64()) for name in ("loss", "restricted_infimum", "optimization_gap")),
-            ("existence", pa.string()),
-            ("minimizer_on_support", pa.string()),
-            *((name, pa.float64()) for name in ("infimum", "support_gap", "gap", "infima_within")),
-            ("best_support", pa.bool_()),
-            ("best_existence", pa.string()),
-            ("n_best_supports", pa.int64()),
-            ("n_best_supports_at_most", pa.int64()),
-            ("best_theta", pa.list_(pa.float64(), n)),
-        ]
-    )
+    schema = certificates_schema(n)
     return pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}, schema=schema)

@@ -1,0 +1,365 @@
+"""Run directories that somebody who means harm, or a bad disk, could leave."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ground import TABLES, Ground
+
+from ihtjax.config import SweepConfig
+from ihtjax.records import Unit, with_checksum
+from ihtjax.sealed import record_in, sealed_parquet
+
+# What the pristine run of `ground` has.
+FIRST, SECOND, DENSE = Unit("iht", 3, 0, 12), Unit("iht", 3, 12, 20), Unit("gd", 15, 0, 12)
+NEW, CERTIFIED = Unit("iht", 3, 20, 25), Unit("all", 0, 0, 4)  # NEW is what extending the run makes
+MINE = "a user's own file"
+
+
+def edited(name: str, change: Callable) -> Callable[[Path], None]:
+    """Change a record, and give it the checksum and the hash that it then needs."""
+
+    def make(run):
+        content = json.loads((run / name).read_text())
+        del content["sha256"]
+        change(content)
+        if name == "config.json":
+            try:
+                content["config_hash"] = SweepConfig(**content["config"]).hash(content["data_sha256"])
+            except (TypeError, ValueError, KeyError):
+                pass
+        (run / name).write_bytes(with_checksum(content))
+
+    return make
+
+
+def raw(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def make(run):
+        (run / name).write_bytes(change((run / name).read_bytes()))
+
+    return make
+
+
+def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", source=None, listed=True, record=None):
+    """Write a table under a unit's name, sealed as this program would, with a manifest that lists it or doesn't."""
+    source = source or unit
+
+    def make(run):
+        path = run / source.path(table)
+        its = record_in(path.read_bytes())
+        changed = change(pq.read_table(path))
+        its |= {"unit": list(unit), "rows": changed.num_rows}
+        if unit.method != "all" and table == "trials":
+            curves = (run / source.path("curves")).read_bytes()
+            if unit != source:
+                curves_record = record_in(curves) | {"unit": list(unit)}
+                curves = sealed_parquet(pq.read_table(pa.BufferReader(curves)), curves_record)
+                (run / unit.path("curves")).write_bytes(curves)
+            its["files"] = {"curves": _of_file(curves, 8 * (unit.stop - unit.start))}
+        its |= record or {}
+        data = sealed_parquet(changed, its)
+        (run / unit.path(table)).write_bytes(data)
+        expected = 8 * (unit.stop - unit.start) if table == "curves" else unit.stop - unit.start
+        rows = changed.num_rows if unit.method == "all" else expected
+        files = its.get("files", {}) | {table: _of_file(data, rows)}
+
+        def list_it(content):
+            entries = [entry for entry in content["units"] if entry["unit"] != list(unit)]
+            old = next((entry for entry in content["units"] if entry["unit"] == list(unit)), {"files": {}})
+            new = {"unit": list(unit), "files": old["files"] | files, "environment": its["environment"]}
+            content["units"] = entries + [new] * listed
+
+        edited("manifest.json", list_it)(run)
+
+    return make
+
+
+def endless(content: dict) -> None:
+    content["config"].update(trials=2**31 - 1, steps=2**31 - 1)
+
+
+def _of_file(data: bytes, rows: int) -> dict:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "rows": rows}
+
+
+def put(name: str, value) -> Callable[[pa.Table], pa.Table]:
+    """A table with one column replaced: by a function of it, or by a value."""
+
+    def change(table):
+        at = table.schema.get_field_index(name)
+        column = value(table[name]) if callable(value) else pa.array([value] * table.num_rows)
+        return table.set_column(at, name, column)
+
+    return change
+
+
+def directories(ground: Ground):
+    """(name, what makes it of a whole run)."""
+
+    # 1. Manifests with right checksums.
+    def unit(value):
+        return edited("manifest.json", lambda c: c["units"][-1].update(unit=value))
+
+    def entry(change):
+        return edited("manifest.json", lambda c: change(c["units"][-1]))
+
+    strange = [["iht", 3], ["iht", 0, 0, 12], ["iht", 16, 0, 12], ["iht", 3.0, 0, 12], ["iht", True, 0, 12]]
+    strange += [["gd", 3, 0, 12], ["all", 3, 0, 12], ["../../outside", 3, 0, 12], [["iht"], 3, 0, 12], [None] * 4]
+    strange += [["iht", 3, -1, 12], ["iht", 3, 12, 12], ["iht", 3, 0, 10**30], ["iht", 7, 6, 18], 3, None, {}, "iht"]
+    strange += [["iht", 3, 0, 2**31 - 1], ["iht", 3, float("nan"), 12], ["iht", 3, 0, float("inf")]]
+    for value in strange:
+        yield f"unit {value}", unit(value)
+    for path in ("../../outside/victim.txt", str(ground.outside / "victim.txt"), "trials/../../outside/victim.txt"):
+        yield f"path {Path(path).parts[0]}", entry(lambda e, p=path: e.update(files={p: e["files"]["trials"]}))
+    for what, change in {
+        "no files": lambda e: e.update(files={}),
+        "a list of files": lambda e: e.update(files=[1]),
+        "no environment": lambda e: e.update(environment=None),
+        "a strange environment": lambda e: e.update(environment={"jax": [[{"a": float("nan")}]] * 3}),
+        "a deep environment": lambda e: e.update(environment={"jax": json.loads("[" * 400 + "]" * 400)}),
+        "no curves": lambda e: e["files"].pop("curves"),
+        "too many rows": lambda e: e["files"]["trials"].update(rows=40),
+        "bytes true": lambda e: e["files"]["trials"].update(bytes=True),
+        "another hash": lambda e: e["files"]["trials"].update(sha256="0" * 64),
+        "a list for a hash": lambda e: e["files"]["trials"].update(sha256=["0"] * 64),
+        "curves for trials": lambda e: e["files"].update(trials=e["files"]["curves"]),
+        "nothing": lambda e: e.clear(),
+    }.items():
+        yield f"an entry with {what}", entry(change)
+    yield "units twice", edited("manifest.json", lambda c: c["units"].extend(c["units"]))
+    yield "units none", edited("manifest.json", lambda c: c.update(units=[]))
+    yield "units an object", edited("manifest.json", lambda c: c.update(units={"a": 1}))
+    yield (
+        "overlap",
+        edited("manifest.json", lambda c: c["units"].append(c["units"][-1] | {"unit": ["iht", 7, 11, 13]})),
+    )
+    yield (
+        "unit that isn't there",
+        edited("manifest.json", lambda c: c["units"].append(c["units"][-1] | {"unit": ["iht", 5, 0, 12]})),
+    )
+    yield (
+        "levels of certificates",
+        edited(
+            "manifest.json",
+            lambda c: [e["environment"].update(levels=[[]]) for e in c["units"] if e["unit"][0] == "all"],
+        ),
+    )
+    yield "format 1", edited("manifest.json", lambda c: c.update(format=1))
+    yield "format 7", edited("manifest.json", lambda c: c.update(format=7))
+
+    # 2. Configurations with right checksums and hashes.
+    def option(**values):
+        return edited("config.json", lambda c: c["config"].update(values))
+
+    for values in (
+        {"levels": 3},
+        {"levels": {"3": 1}},
+        {"levels": []},
+        {"levels": [[3]]},
+        {"levels": [3, 3, 2, 7]},
+        {"trials": 1e3},
+        {"trials": -1},
+        {"steps": 10**400},
+        {"ht_tol": float("nan")},
+        {"step_size": float("inf")},
+        {"seed": True},
+        {"dense": 1},
+        {"data": "/dev/zero"},
+        {"data": str(ground.outside / "victim.txt")},
+        {"data": "a\0b.csv"},
+        {"data": "x" * 10_000 + ".csv"},
+        {"colour": "red"},
+    ):
+        yield f"config {str(values)[:60]}", option(**values)
+    yield "huge: trials", option(trials=2**31 - 1)
+    yield "huge: trials and steps", option(trials=2**31 - 1, steps=2**31 - 1)
+    yield "huge: no number of trials", edited("config.json", lambda c: c["config"].pop("trials"))
+    yield "config without curve_points", edited("config.json", lambda c: c["config"].pop("curve_points"))
+    yield "huge: trials in the smallest batches", edited("config.json", lambda c: (c.update(batch=1), endless(c)))
+    yield "batch true", edited("config.json", lambda c: c.update(batch=True))
+    yield "surrogates", edited("config.json", lambda c: c.update(parameters=["\ud800"] * 15, features=["\udfff"] * 4))
+    yield "escapes", edited("config.json", lambda c: c.update(features=["\x1b[2J\n$\\frac{"] * 4, classes=["\x07"] * 3))
+    yield "other data's hash", edited("config.json", lambda c: c.update(data_sha256="0" * 64))
+
+    # 3. Damaged text of records.
+    for name in ("manifest.json", "config.json"):
+        for what, content in {
+            "empty": b"",
+            "deep": b"[" * 100_000,
+            "deep and right": b"[" * 900 + b"]" * 900,
+            "deep inside": b'{"format": 2, "sha256": "", "x": ' + b"[" * 980 + b"]" * 980 + b"}",
+            "long number": b'{"format": ' + b"9" * 5000 + b"}",
+            "not UTF-8": b'{"format": 2, "\xff": 1}',
+            "twice the same key": b'{"format": 2, "units": [], "units": 3, "sha256": "x"}',
+            "format NaN": b'{"format": NaN}',
+            "huge": b"[" + b"0," * 5_000_000 + b"0]",
+        }.items():
+            yield f"{name} {what}", raw(name, lambda data, content=content: content)
+    yield "manifest truncated", raw("manifest.json", lambda data: data[: len(data) // 2])
+    yield "both records gone", lambda run: [(run / f"{n}.json").write_bytes(b"") for n in ("config", "manifest")]
+
+    # 4. Links, pipes, devices, folders where files belong, and files where folders belong.
+    def replaced(name, how):
+        def make(run):
+            path = run / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                path.unlink()
+            how(path)
+
+        return make
+
+    victim = ground.outside / "victim.txt"
+    for name in (
+        "config.json",
+        "manifest.json",
+        ".lock",
+        FIRST.path("trials"),
+        FIRST.path("curves"),
+        NEW.path("trials"),
+        CERTIFIED.path("certificates"),
+    ):
+        yield f"{name} links outside", replaced(name, lambda path: path.symlink_to(victim))
+        yield f"{name} is a pipe", replaced(name, os.mkfifo)
+        yield f"{name} is a folder", replaced(name, lambda path: (path.mkdir(), (path / "mine").write_text(MINE)))
+    for name in ("config.json", FIRST.path("trials")):
+        yield f"{name} links to a device", replaced(name, lambda path: path.symlink_to("/dev/zero"))
+        yield f"{name} links to itself", replaced(name, lambda path: path.symlink_to(path.name))
+    for name in ("trials", "curves", "certificates", "figures"):
+        yield f"{name} links outside", replaced(name, lambda path: path.symlink_to(ground.outside))
+        yield f"{name} is a pipe", replaced(name, os.mkfifo)
+        yield f"{name} is a file", replaced(name, lambda path: path.write_text(MINE))
+    for name in ("report.html", "figures/fig09.png"):
+        yield (
+            f"{name} links outside",
+            replaced(name, lambda path: (path.parent.mkdir(exist_ok=True), path.symlink_to(victim))),
+        )
+    yield "report.html is a folder", replaced("report.html", os.mkdir)
+    yield (
+        "old temporaries link outside",
+        lambda run: [
+            (run / name).symlink_to(victim) for name in (".config.json.tmp", ".manifest.json.tmp", ".report.html.tmp")
+        ],
+    )
+    yield (
+        "temporaries of ours link outside",
+        lambda run: [(run / f".{name}.json.{16 * '0'}.tmp").symlink_to(victim) for name in ("config", "manifest")],
+    )
+    yield "a loop of folders", lambda run: (run / "trials" / "loop").symlink_to(run / "trials")
+    yield (
+        "a user's files with the names of units",
+        lambda run: [
+            (run / unit.path("trials")).write_text(MINE)
+            for unit in (NEW, Unit("iht", 9, 0, 12), Unit("gd", 15, 20, 25))
+        ],
+    )
+    yield (
+        "a user's files elsewhere",
+        lambda run: [
+            (run / name).write_text(MINE) for name in (".mine.tmp", "trials/.x.tmp", "trials/zz.parquet", "notes.txt")
+        ],
+    )
+    yield (
+        "names that are no text",
+        lambda run: [
+            Path(os.fsdecode(os.fsencode(run / "trials") + b"/" + name)).write_text(MINE)
+            for name in (b"\xff\xfe.parquet", b"\x1b[2J\nx.parquet")
+        ],
+    )
+
+    # 5. Sealed files, by somebody who can compute a checksum.
+    twice = lambda table: pa.concat_tables([table.slice(0, 11), table.slice(0, 1)])  # noqa: E731
+    for what, change in {
+        "a trial twice": twice,
+        "a trial out of range": put("trial", lambda c: pc.add(c, pa.scalar(100, pa.int32()))),
+        "trials in another order": lambda table: table.take(list(range(table.num_rows))[::-1]),
+        "another level": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int16()))),
+        "another method": put("method", "gd"),
+        "null trials": put("trial", lambda c: pa.nulls(len(c), pa.int32())),
+        "other types": put("train_loss", lambda c: c.cast(pa.string())),
+        "trial as text": put("trial", lambda c: c.cast(pa.string())),
+        "a column less": lambda table: table.drop_columns(["train_loss"]),
+        "a column more": lambda table: table.append_column("x", table["trial"]),
+        "a column twice": lambda table: table.append_column("train_loss", table["trial"]),
+        "a row less": lambda table: table.slice(1),
+        "no rows": lambda table: table.slice(0, 0),
+        "no columns": lambda table: table.select([]),
+        "short theta": put("theta", lambda c: pa.nulls(len(c), pa.list_(pa.float32(), 3))),
+        "harmful metadata": lambda table: table.replace_schema_metadata({"pandas": '{"index_columns": ["s"]}'}),
+        "metadata that is no JSON": lambda table: table.replace_schema_metadata({"pandas": "{"}),
+        "text that is no UTF-8": put("status", lambda c: pa.array([b"\xff"] * len(c)).view(pa.string())),
+    }.items():
+        yield f"sealed: {what}", sealed(FIRST, change)
+    for listed in (True, False):
+        how = "listed" if listed else "not listed"
+        yield (
+            f"sealed and {how}: another unit's content",
+            sealed(NEW, lambda table: table.slice(0, 5), source=SECOND, listed=listed),
+        )
+        yield (
+            f"sealed and {how}: an overlap",
+            sealed(Unit("iht", 3, 5, 13), lambda table: table, source=SECOND, listed=listed),
+        )
+        yield (
+            f"sealed and {how}: a level that is not the run's",
+            sealed(Unit("iht", 9, 0, 12), lambda table: table, source=FIRST, listed=listed),
+        )
+        yield (
+            f"sealed and {how}: the dense baseline as a level",
+            sealed(Unit("iht", 15, 0, 12), lambda table: table, source=DENSE, listed=listed),
+        )
+        yield (
+            f"sealed and {how}: certificates of other trials",
+            sealed(Unit("all", 0, 4, 8), lambda table: table, table="certificates", source=CERTIFIED, listed=listed),
+        )
+    yield (
+        "sealed: curves of other steps",
+        sealed(FIRST, put("step", lambda c: pc.add(c, pa.scalar(1, pa.int32()))), table="curves"),
+    )
+    yield "sealed: curves twice", sealed(FIRST, lambda t: pa.concat_tables([t.slice(0, 48)] * 2), table="curves")
+    for what, change in {
+        "twice": lambda table: pa.concat_tables([table, table]),
+        "of other trials": put("trial", lambda c: pc.add(c, pa.scalar(100, pa.int32()))),
+        "of other levels": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int16()))),
+        "of other types": put("gap", "x"),
+        "with a column less": lambda table: table.drop_columns(["existence"]),
+        "of no rows": lambda table: table.slice(0, 0),
+    }.items():
+        yield f"sealed: certificates {what}", sealed(CERTIFIED, change, table="certificates")
+    for what, record in {
+        "no record": {"run": None},
+        "a text for a run": {"run": "abc"},
+        "pairs for a run": {"run": ["ab", "abc"]},
+        "files that are none": {"files": [1]},
+        "rows that are none": {"rows": "x"},
+    }.items():
+
+        def make(run, record=record):
+            sealed(FIRST, lambda table: table, listed=False, record=record)(run)
+            (run / "config.json").write_bytes(b"")
+
+        yield f"sealed: {what}, without a configuration", make
+    yield (
+        "sealed for another run",
+        lambda run: [
+            shutil.copy(ground.other / table / path.name, run / table / path.name)
+            for table in TABLES
+            for path in (ground.other / table).glob("*")
+        ],
+    )
+    yield "another run's manifest", lambda run: shutil.copy(ground.other / "manifest.json", run)
+    yield "another run's configuration", lambda run: shutil.copy(ground.other / "config.json", run)
+    yield "units swapped", lambda run: _swap(run / FIRST.path("trials"), run / Unit("iht", 2, 0, 12).path("trials"))
+
+
+def _swap(a: Path, b: Path) -> None:
+    data = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(data)

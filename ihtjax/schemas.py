@@ -1,0 +1,153 @@
+"""What the tables of a run hold: their columns with types, and which rows a unit has."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ihtjax.records import Damaged, Unit
+
+INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
+    pa.int16(),
+    pa.int32(),
+    pa.int64(),
+    pa.float64(),
+    pa.string(),
+    pa.bool_(),
+)
+
+
+def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
+    """The columns of a run's table.
+
+    Args:
+      table: "trials", "curves" or "certificates".
+      stored: the configuration's record.
+    """
+    config, n = stored["config"], len(stored["parameters"])
+    if table == "certificates":
+        return certificates_schema(n)
+    real = pa.from_numpy_dtype(config["precision"])
+    return curves_schema(real) if table == "curves" else trials_schema(real, n, config["audit"])
+
+
+@functools.lru_cache(maxsize=8)
+def trials_schema(real: pa.DataType, n: int, audit: bool) -> pa.Schema:
+    """Of ``trials``: a row a trial, of n parameters."""
+    types = {
+        "trial": INT32,
+        "s": INT16,
+        "method": TEXT,
+        **dict.fromkeys(("data_seed", "init_seed", "support_seed"), INT64),
+        **dict.fromkeys(("lipschitz_estimate", "step_size", "train_loss", "test_loss"), real),
+        **dict.fromkeys(("train_accuracy", "test_accuracy", "epsilon"), real),
+        **dict.fromkeys(("steps_run", "steps_to_stop_loss", "n_support_changes", "last_support_change"), INT32),
+        "max_loss_increase": real,
+        "n_nonzero": INT16,
+        **dict.fromkeys(("grad_on_support", "grad_off_support", "min_on_support", "ht_margin"), real),
+        **dict.fromkeys(("satisfies_eq8", "ht_stable"), BOOLEAN),
+        **dict.fromkeys(("theta", "theta0"), pa.list_(real, n)),
+        **dict.fromkeys(("status", "config_hash"), TEXT),
+    }
+    if audit:
+        types |= {"largest_step_rise": real, "n_rises": INT32, "fixed_support_steps": INT32}
+    return _with_pandas_types(types)
+
+
+@functools.lru_cache(maxsize=8)
+def curves_schema(real: pa.DataType) -> pa.Schema:
+    """Of ``curves``: a row for each trial and point of its curve."""
+    types = {"trial": INT32, "s": INT16, "method": TEXT, "step": INT32}
+    return _with_pandas_types(types | {"train_loss": real, "test_loss": real, "n_nonzero": INT16})
+
+
+@functools.lru_cache(maxsize=8)
+def certificates_schema(n: int) -> pa.Schema:
+    """Of ``certificates``: a row a trial, of n parameters."""
+    bounds = ("rss_lower", "rss_upper", "lipschitz_lower", "lipschitz_upper")
+    types = {
+        "trial": INT32,
+        "s": INT16,
+        "method": TEXT,
+        "data_seed": INT64,
+        **dict.fromkeys(bounds, FLOAT64),
+        "bounds_exact": BOOLEAN,
+        "step_status": TEXT,
+        **dict.fromkeys(("loss", "restricted_infimum", "optimization_gap"), FLOAT64),
+        **dict.fromkeys(("existence", "minimizer_on_support"), TEXT),
+        **dict.fromkeys(("infimum", "support_gap", "gap", "infima_within"), FLOAT64),
+        "best_support": BOOLEAN,
+        "best_existence": TEXT,
+        **dict.fromkeys(("n_best_supports", "n_best_supports_at_most"), INT64),
+        "best_theta": pa.list_(FLOAT64, n),
+    }
+    return pa.schema(types.items())
+
+
+def _with_pandas_types(types: dict[str, pa.DataType]) -> pa.Schema:
+    """Note that integers with nulls are pandas' Int32, so that reading doesn't turn them into floats."""
+    schema = pa.schema(types.items())
+    frame = schema.empty_table().to_pandas()
+    if "steps_to_stop_loss" in frame:
+        frame["steps_to_stop_loss"] = pd.array([], "Int32")
+    return schema.with_metadata(pa.Schema.from_pandas(frame, preserve_index=False).metadata)
+
+
+def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -> None:
+    """Hold a file against its unit: the table's columns, and a row for each of its trials (and points), in order.
+
+    A checksum doesn't tell that: a file may be sealed and say something else than its name.
+
+    Args:
+      data: the file's bytes.
+      unit: whose file it is.
+      table: "trials", "curves" or "certificates".
+      stored: the configuration's record.
+
+    Raises:
+      Damaged: it isn't so.
+    """
+    expected, source = schema_of(table, stored), pa.BufferReader(data)
+    names = [name for name in ("trial", "s", "method", "step", "config_hash") if name in expected.names]
+    try:
+        schema = pq.read_schema(source)
+        source.seek(0)
+        if table == "certificates":  # other versions know other columns
+            kept = [field for field in schema if field.name in {*names, *expected.names}]
+            expected = pa.schema([field for field in expected if field.name in {*names, *schema.names}])
+            schema = pa.schema(kept)
+        if not schema.equals(expected):
+            raise Damaged(f"not {table}, its columns or their types differ")
+        rows = pq.read_table(source, columns=names, page_checksum_verification=True)
+        rows.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise error if isinstance(error, Damaged) else Damaged(f"no Parquet file that can be read: {error}") from error
+    if not _fits(rows, unit, table, stored):
+        raise Damaged(f"holds other rows than those of {unit}")
+
+
+def _fits(rows: pa.Table, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
+    if any(column.null_count for column in rows.columns):
+        return False
+    trial, s, method = rows["trial"].to_numpy(), rows["s"].to_numpy(), rows["method"]
+    trials, n = np.arange(unit.start, unit.stop), len(stored["parameters"])
+    if table == "certificates":
+        dense = pc.equal(method, "gd").to_numpy()
+        known = np.isin(trial, trials) & (s >= 1) & np.where(dense, s == n, s <= n)
+        keys = np.stack([dense, s, trial])
+        return bool(known.all()) and len(trial) > 0 and np.unique(keys, axis=1).shape == keys.shape
+    if method.unique().to_pylist() != [unit.method] or not (s == unit.s).all():
+        return False
+    if table == "trials":
+        return rows["config_hash"].unique().to_pylist() == [stored["config_hash"]] and np.array_equal(trial, trials)
+    config = stored["config"]
+    points = min(config["curve_points"], config["steps"] + 1)
+    if not np.array_equal(trial, trials.repeat(points)):
+        return False
+    step = rows["step"].to_numpy().reshape(-1, points)
+    first = step[0]
+    return first[0] == 0 and first[-1] == config["steps"] and bool((np.diff(first) > 0).all() and (step == first).all())

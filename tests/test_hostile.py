@@ -1,0 +1,244 @@
+"""A run directory by somebody who can compute checksums: what is sealed, and says something else than its name."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
+from ihtjax.cli import cli
+from ihtjax.records import Damaged, Unit, with_checksum, without_checksum
+from ihtjax.sealed import record_in, sealed_parquet
+from ihtjax.store import Damage, RunDirectory
+from ihtjax.sweeps import plan, unfinished
+
+UNIT = Unit("iht", 3, 0, 20)
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    return shutil.copytree(small_run, tmp_path / "run")
+
+
+def edit(run, name, change):
+    content = json.loads((run / name).read_text())
+    del content["sha256"]
+    change(content)
+    (run / name).write_bytes(with_checksum(content))
+
+
+def forge(run, unit, table, change, listed=True):
+    """Change a unit's file, seal it, and list it as it then is."""
+    path = run / unit.path(table)
+    record = record_in(path.read_bytes())
+    changed = change(pq.read_table(path))
+    data = sealed_parquet(changed, record)
+    path.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+
+    def relist(content):
+        for entry in content["units"]:
+            if entry["unit"] == list(unit):
+                entry["files"][table] |= {"sha256": digest, "bytes": len(data)}
+        if not listed:
+            content["units"] = [entry for entry in content["units"] if entry["unit"] != list(unit)]
+
+    edit(run, "manifest.json", relist)
+
+
+def put(name, value):
+    return lambda table: table.set_column(table.schema.get_field_index(name), name, value(table[name]))
+
+
+FORGED = {
+    "a trial twice": lambda table: pa.concat_tables([table.slice(0, 19), table.slice(0, 1)]),
+    "other trials": put("trial", lambda c: pc.add(c, pa.scalar(20, pa.int32()))),
+    "another order": lambda table: table.take(np.arange(20)[::-1]),
+    "another level": put("s", lambda c: pc.add(c, pa.scalar(4, pa.int16()))),
+    "another method": put("method", lambda c: pa.array(["gd"] * len(c))),
+    "no trial numbers": put("trial", lambda c: pa.nulls(len(c), pa.int32())),
+    "another run's rows": put("config_hash", lambda c: pa.array(["0" * 12] * len(c))),
+    "another type": put("train_loss", lambda c: c.cast(pa.string())),
+    "a column less": lambda table: table.drop_columns(["train_loss"]),
+    "a column more": lambda table: table.append_column("x", table["trial"]),
+    "a row less": lambda table: table.slice(1),
+    "no rows": lambda table: table.slice(0, 0),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_sealed_file_with_other_rows_than_its_units_is_damaged(small, small_run, run, change, listed):
+    forge(run, UNIT, "trials", change, listed)
+    if listed:
+        with pytest.raises(InputError, match=f"{UNIT.file_name}: .*verify"):
+            load(run)
+    else:
+        assert (load(run).s != 3).all() and len(load(run)) == 40
+    (problem,) = RunDirectory(run).survey().problems
+    assert problem.path.endswith(UNIT.file_name)
+    sweep(small, run)
+    pd.testing.assert_frame_equal(load(run), load(small_run))
+    assert not RunDirectory(run).survey().problems
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("step", lambda c: pc.add(c, pa.scalar(1, pa.int32()))),
+        put("trial", lambda c: pa.array(np.zeros(len(c), np.int32))),
+        lambda table: pa.concat_tables([table.slice(0, 80), table.slice(0, 80)]),
+        lambda table: table.drop_columns(["test_loss"]),
+    ],
+)
+def test_a_sealed_file_of_other_curves_is_damaged(run, change):
+    forge(run, UNIT, "curves", change)
+    with pytest.raises(InputError, match="curves/.*verify"):
+        load(run, "curves")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: pa.concat_tables([table, table]),
+        put("trial", lambda c: pc.add(c, pa.scalar(5, pa.int32()))),
+        put("s", lambda c: pc.add(c, pa.scalar(90, pa.int16()))),
+        put("optimization_gap", lambda c: c.cast(pa.string())),
+        lambda table: table.slice(0, 0),
+        lambda table: table.drop_columns(["method"]),
+    ],
+)
+def test_a_sealed_file_of_other_certificates_is_damaged(run, change):
+    certify_run(run, trials=2, enumerate_supports=False)
+    forge(run, Unit("all", 0, 0, 2), "certificates", change)
+    for read in (lambda: load(run, "certificates"), lambda: gaps(run)):
+        with pytest.raises(InputError, match="certificates/.*verify"):
+            read()
+
+
+def test_certificates_with_columns_of_another_version_are_read(run):
+    certify_run(run, trials=2, enumerate_supports=False)
+    unit = Unit("all", 0, 0, 2)
+    forge(run, unit, "certificates", lambda table: table.drop_columns(["n_best_supports"]))
+    forge(run, unit, "certificates", lambda table: table.append_column("new", table["s"]))
+    assert len(load(run, "certificates")) == 6 and not RunDirectory(run).survey().problems
+
+
+@pytest.mark.parametrize("pandas", ['{"index_columns": ["s"]}', "{"])
+def test_how_pandas_takes_columns_does_not_follow_from_a_file(small_run, run, pandas):
+    for unit in RunDirectory(run).units():
+        forge(run, unit, "trials", lambda table: table.replace_schema_metadata({"pandas": pandas}))
+    pd.testing.assert_frame_equal(load(run), load(small_run))
+
+
+def test_text_that_is_no_utf_8_is_named(run):
+    forge(run, UNIT, "trials", put("status", lambda c: pa.array([b"\xff"] * len(c)).view(pa.string())))
+    for read in (load, summary):
+        with pytest.raises(InputError, match="cannot read trials"):
+            read(run)
+
+
+@pytest.mark.parametrize("value", ["abc", ["ab", "abc"], [["x"]]])
+def test_a_file_with_a_strange_record_does_not_make_a_configuration(run, value):
+    path = run / UNIT.path("trials")
+    path.write_bytes(sealed_parquet(pq.read_table(path), record_in(path.read_bytes()) | {"run": value}))
+    (run / "config.json").write_bytes(b"")
+    assert RunDirectory(run).config()["config"]["levels"] == [3, 7]  # from the other files
+
+
+@pytest.mark.parametrize("name", ["trials", "levels", "curve_points", "steps"])
+def test_options_that_a_configuration_leaves_out_are_the_defaults(small_run, run, name):
+    """It is then another configuration, unless the option doesn't go into the hash."""
+
+    def leave_out(content):
+        del content["config"][name]
+        if name == "levels":
+            content["config"]["levels"] = 3
+        content["config_hash"] = SweepConfig(**content["config"]).hash(content["data_sha256"])
+
+    edit(run, "config.json", leave_out)
+    config = RunDirectory(run).config()["config"]
+    assert SweepConfig(**config).to_json() == config
+    for read in (load, lambda run: unfinished(RunDirectory(run)), lambda run: RunDirectory(run).survey()):
+        try:
+            read(run)
+        except InputError:
+            assert name in ("curve_points", "steps")
+
+
+def test_records_of_any_depth_are_damaged():
+    """There is a depth that can be parsed and that a checksum can't be computed of."""
+    for depth in (*range(900, 1000), 100_000):
+        with pytest.raises(Damaged):
+            without_checksum(b'{"format": 2, "sha256": "", "units": ' + b"[" * depth + b"]" * depth + b"}")
+
+
+def test_an_environment_that_no_sweep_writes_is_damaged(small, small_run, run):
+    deep = json.loads("[" * 400 + "]" * 400)
+    edit(run, "manifest.json", lambda content: content["units"][0]["environment"].update(jax=deep))
+    assert [p.path for p in RunDirectory(run).survey().problems] == ["manifest.json"]
+    sweep(small, run)
+    assert RunDirectory(run).units() == RunDirectory(small_run).units()
+
+
+def test_names_that_utf_8_cannot_hold_are_damaged(run):
+    expected = RunDirectory(run).config()
+    edit(run, "config.json", lambda content: content.update(features=["\ud800"] * 4))
+    assert RunDirectory(run).config() == expected
+
+
+def test_more_files_than_a_folder_holds_are_refused_before_they_are_listed():
+    config = SweepConfig(trials=2**31 - 1, steps=2**31 - 1, levels=(3,))
+    with pytest.raises(InputError, match="trials: got 2,147,483,647, .*expected at most 1,000,000 files"):
+        plan(config, 15, [], [], 1)
+
+
+def test_overwriting_leaves_a_file_that_no_sweep_wrote(small, run):
+    mine = run / Unit("iht", 9, 0, 20).path("trials"), run / Unit("iht", 7, 20, 40).path("curves")
+    for path in mine:
+        path.write_text("mine")
+    link = run / Unit("gd", 15, 20, 40).path("trials")
+    os.symlink(mine[0], link)
+    said = CliRunner().invoke(cli, ["sweep", str(run), *"--levels 3,7 --trials 5 --steps 20 --overwrite".split()])
+    assert said.exit_code == 0
+    assert all(path.read_text() == "mine" for path in mine) and link.is_symlink()
+    assert f"{mine[1].relative_to(run)}: foreign" in said.output and len(load(run)) == 15
+
+
+def test_a_unit_that_was_begun_is_finished_though_nobody_asks_for_it(small, run, tmp_path):
+    """Its level is known from the file that is there; before, the run stayed damaged for good."""
+    other = sweep(dataclasses.replace(small, levels=(5,)), tmp_path / "other")
+    shutil.copy(other / Unit("iht", 5, 0, 20).path("curves"), run / "curves")
+    sweep(small, run)
+    assert not RunDirectory(run).survey().problems and sorted(load(run).s.unique()) == [3, 5, 7, 15]
+
+
+def test_names_of_files_that_are_no_text_are_printed_as_such(run):
+    for name in (b"\xff.parquet", b"\x1b[2J\n.parquet"):
+        open(os.fsencode(run / "trials") + b"/" + name, "wb").close()
+    said = CliRunner().invoke(cli, ["verify", str(run)])
+    assert said.exit_code == 1 and said.exception.code == 1
+    assert sorted(said.output.splitlines())[0].startswith(r"trials/\udcff.parquet: foreign")
+    assert str(Damage("a\x1b\n", "what")) == r"a\x1b\n: what"
+    assert len(said.output.splitlines()) == 2
+
+
+def test_what_is_safe_after_a_failed_overwrite_is_counted_from_the_files(run, monkeypatch):
+    """Its units aren't listed any more, and are there."""
+
+    def fail(path, **kwargs):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.unlink", fail)
+    options = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8 --overwrite".split()
+    said = CliRunner().invoke(cli, ["sweep", str(run), *options])
+    assert isinstance(said.exception, InputError) and "3 of 3 units are safe" in str(said.exception)
