@@ -30,8 +30,8 @@ def load(
       run_dir: a run directory.
       table: "trials", "curves" or "certificates".
       columns: which columns to read; all if None.
-      verify: hold each file against its recorded SHA-256 before it is parsed. Parquet has no checksum over its
-        footer, where one flipped bit can change values without a word.
+      verify: hold each file against its recorded SHA-256 before it is parsed, and its rows against its unit. Parquet
+        has no checksum over its footer, where one flipped bit can change values without a word.
       filters: columns, each with the value, or the list of values, that rows must have.
 
     Returns:
