@@ -247,7 +247,7 @@ def test_claims_about_iris_are_not_judged_by_other_data(normal):
 
 
 def test_an_unknown_claim_is_one_line(small_run):
-    with pytest.raises(InputError, match="only: got 'fig3', expected ids of claims"):
+    with pytest.raises(InputError, match=r"only: got \['fig3'\], expected ids of claims"):
         claims(small_run, only=["fig3"])
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax import draws, interrupts, progress
-from ihtjax.config import SweepConfig
+from ihtjax.config import MAX_LEVEL, SweepConfig
 from ihtjax.data import load_table
 from ihtjax.engine import make_problem
 from ihtjax.errors import BOOLEAN, InputError, check, levels_up_to, whole_number
@@ -105,7 +105,7 @@ def certify_run(
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
     every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
-    levels = every if levels is None else tuple(sorted(set(check("levels", levels, levels_up_to(n)))))
+    levels = every if levels is None else tuple(sorted(set(check("levels", levels, levels_up_to(MAX_LEVEL)))))
     if not set(levels) <= set(every):
         extra = sorted(set(levels) - set(every))
         raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
