@@ -8,7 +8,7 @@
     kills       kill -9 at a random call
 
 Bad is a traceback, a wrong or doubled row, a finished unit lost, a file changed that isn't the run's, a damaged run
-called whole, a hang, a crash. The whole takes about an hour on one core; a tenth of it:
+called whole, a hang, a crash. The whole takes hours where others compute as well; a tenth of it:
 
     python benchmarks/attack.py --scale 0.1
 """
@@ -76,6 +76,8 @@ def attacked(kind: str, folder: Path, seed: int, scale: float) -> dict:
             said = json.loads(line)
             if "bad" in said:
                 ended += 1
+                if ended % 100 == 0:
+                    print(f"{kind:12} {ended:6,} tried", file=sys.stderr, flush=True)
                 if said["bad"]:
                     bad.append(said)
                     print(f"  {said['case']}: {'; '.join(said['bad'])}", file=sys.stderr, flush=True)

@@ -82,7 +82,8 @@ def every_command(ground: Ground, name: str, make: Callable[[Path], None]) -> li
             bad.append(f"{verb}: a user's file is gone")
         if "--overwrite" not in argv:
             # A whole unit's files are never touched.
-            whole = (p for p, was in ground.files.items() if p.endswith(".parquet") and before.get(p) == was)
+            changed = {path for path, was in ground.files.items() if before.get(path) != was}
+            whole = (p for p in ground.files if "/" in p and not any(p.split("/")[1] in path for path in changed))
             bad += [f"{verb}: lost {path}" for path in whole if after.get(path) != before[path]][:1]
         if argv[0] != "sweep" or done.code != 0:
             continue

@@ -31,9 +31,8 @@ class Ground:
 
     def __init__(self, folder: Path):
         self.folder, self.run, self.outside = folder, folder / "case" / "run", folder / "case" / "outside"
-        self.pristine, self.larger, self.certified, self.other = (
-            folder / name for name in ("pristine", "larger", "certified", "other")
-        )
+        names = ("pristine", "larger", "certified", "other", "all")
+        self.pristine, self.larger, self.certified, self.other, everything = (folder / name for name in names)
         if not (folder / "ready").exists():
             first = [option if option != "20" else "12" for option in SMALL]
             for argv in (
@@ -41,6 +40,7 @@ class Ground:
                 ["sweep", self.pristine, *SMALL],
                 ["oracle", self.pristine, *ORACLE],
                 ["sweep", self.larger, *LARGER],
+                ["sweep", everything, "--levels", "2,3,5,7,9,15", *LARGER[2:]],
                 ["sweep", self.certified, *SMALL],
                 ["oracle", self.certified, *MORE],
                 ["sweep", self.other, *SMALL, "--seed", "1"],
@@ -51,7 +51,7 @@ class Ground:
             (folder / "ready").touch()
         # What is right is read without this package's code.
         # The last bits of certificates depend on which levels are certified at once.
-        source = {"trials": self.larger, "curves": self.larger, "certificates": self.pristine}
+        source = {"trials": everything, "curves": everything, "certificates": self.pristine}
         self.truth = {table: keyed(pd.read_parquet(run / table)) for table, run in source.items()}
         self.rows = {table: len(pd.read_parquet(self.pristine / table)) for table in TABLES}
         self.files = snapshot(self.pristine)

@@ -112,17 +112,17 @@ def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -
       Damaged: it isn't so.
     """
     expected, source = schema_of(table, stored), pa.BufferReader(data)
-    names = [name for name in ("trial", "s", "method", "step", "config_hash") if name in expected.names]
+    keys = [name for name in ("trial", "s", "method", "step") if name in expected.names]
     try:
         schema = pq.read_schema(source)
         source.seek(0)
         if table == "certificates":  # other versions know other columns
-            kept = [field for field in schema if field.name in {*names, *expected.names}]
-            expected = pa.schema([field for field in expected if field.name in {*names, *schema.names}])
-            schema = pa.schema(kept)
+            schema = pa.schema([field for field in schema if field.name in expected.names])
+            expected = pa.schema([field for field in expected if field.name in {*keys, *schema.names}])
         if not schema.equals(expected):
             raise Damaged(f"not {table}, its columns or their types differ")
-        rows = pq.read_table(source, columns=names, page_checksum_verification=True)
+        texts = [field.name for field in expected if field.type == TEXT and field.name not in keys]
+        rows = pq.read_table(source, columns=[*keys, *texts], page_checksum_verification=True)
         rows.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise error if isinstance(error, Damaged) else Damaged(f"no Parquet file that can be read: {error}") from error
@@ -131,7 +131,7 @@ def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -
 
 
 def _fits(rows: pa.Table, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
-    if any(column.null_count for column in rows.columns):
+    if any(rows[name].null_count for name in ("trial", "s", "method")):
         return False
     trial, s, method = rows["trial"].to_numpy(), rows["s"].to_numpy(), rows["method"]
     trials, n = np.arange(unit.start, unit.stop), len(stored["parameters"])

@@ -142,8 +142,9 @@ def test_how_pandas_takes_columns_does_not_follow_from_a_file(small_run, run, pa
 
 def test_text_that_is_no_utf_8_is_named(run):
     forge(run, UNIT, "trials", put("status", lambda c: pa.array([b"\xff"] * len(c)).view(pa.string())))
+    assert [p.path for p in RunDirectory(run).survey().problems] == [UNIT.path("trials")]
     for read in (load, summary):
-        with pytest.raises(InputError, match="cannot read trials"):
+        with pytest.raises(InputError, match="trials/.*UTF8.*verify"):
             read(run)
 
 
