@@ -104,16 +104,7 @@ def sweep(run_dir, batch, overwrite, **options):
     from ihtjax.summaries import render, summary
 
     def kept():
-        from ihtjax.store import RunDirectory
-
-        run = RunDirectory(run_dir)
-        # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
-        whole = run.survey().whole if run.exists() else {}
-        done = sum(unit.method != "all" for unit in whole)
-        if not done:
-            return "nothing was finished yet"
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        return f"{done} of {done + len(sweeps.unfinished(run, whole))} units are safe in {run_dir}, {again} goes on"
+        return sweeps.kept(run_dir, config, overwrite)
 
     interrupts.last_words(lambda: f"stopped; {kept()}")
     try:
@@ -292,7 +283,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
     found = atlases.build_atlas(config, s, data_seed, starts)
     click.echo(atlases.describe(found, config))
     if csv is not None:
-        files.write_atomically(csv, found.points.to_csv(index=False).encode())
+        files.write_output(csv, found.points.to_csv(index=False).encode())
         click.echo(f"\n{len(found.points):,} supports in {csv}")
     if plot is not None:
         plots.save(plots.draw_atlas(found), plot)

@@ -50,6 +50,14 @@ def write_atomically(path: Path, data) -> None:
     sync_folder(path.parent)
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write what a user asked for under a name of the user's, which may be a device or a link, such as /dev/stdout."""
+    if path.exists() and (path.is_symlink() or not path.is_file()):
+        path.write_bytes(data)
+    else:
+        write_atomically(path, data)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until what was made or renamed in a folder outlasts a power cut."""
     if os.name == "posix":

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -76,10 +77,12 @@ def deferred() -> Iterator[None]:
     signal.signal(signal.SIGINT, handle)
     try:
         yield
-        check()
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        pressed = _asked.is_set()
         _asked.clear()
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def watch() -> None:
@@ -90,22 +93,24 @@ def watch() -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    reader, writer = socket.socketpair()  # Windows waits for sockets alone
+    writer.setblocking(False)
 
     def wait_for_signal(timeout=None):
         while select.select([reader], [], [], timeout)[0]:
-            if signal.SIGINT in os.read(reader, 1):
+            if signal.SIGINT in reader.recv(1):
                 return
 
     def run():
         wait_for_signal()
         _asked.set()
         wait_for_signal(PATIENCE)
-        stop()
+        threading.Thread(target=stop, daemon=True).start()
+        wait_for_signal()
+        os._exit(130)
 
     threading.Thread(target=run, daemon=True).start()
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
 

@@ -80,7 +80,7 @@ def read(
     where = [(column, how, list(value) if how == "in" else value) for column, how, value in where]
 
     def part(item) -> pa.Table:
-        source = _source(run, table, verify, *item)
+        source = _source(run, stored, table, verify, *item)
         names = pq.read_schema(source).names
         for column in filters:
             if column not in names:
@@ -103,24 +103,19 @@ def read(
             found = pa.concat_tables(pool.map(part, needed), promote_options="default")
         for column in columns or ():
             if column not in found.column_names:
-                raise _no_column(table, column, _names(run, table, ordered[0]))
+                every = pq.read_schema(_source(run, stored, table, verify, *ordered[0])).names
+                raise _no_column(table, column, every)
         return found if columns is None else found.select(columns)
-
-
-def _names(run: RunDirectory, table: str, item: tuple[Unit, dict[str, Any]]) -> list[str]:
-    return pq.read_schema(_source(run, table, True, *item)).names
 
 
 def _no_column(table: str, column: str, names: list[str]) -> InputError:
     return InputError(f"{table} has no column {column!r}; it has {', '.join(names)}")
 
 
-def _source(run: RunDirectory, table: str, verify: bool, unit: Unit, entry: dict[str, Any]):
+def _source(run: RunDirectory, stored: dict[str, Any], table: str, verify: bool, unit: Unit, entry: dict[str, Any]):
     """What Arrow reads a unit's file from."""
-    if not verify:
-        return str(run.path / unit.path(table))
     try:
-        return pa.BufferReader(run.read_file(unit, table, entry))
+        return pa.BufferReader(run.read_file(unit, table, entry, stored, verify))
     except Damaged as error:
         raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
 

@@ -100,12 +100,12 @@ def without_checksum(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, Damaged) else Damaged(f"no JSON: {error}") from error
     its_format = content.get("format")
-    if whole_number(FORMAT + 1).holds(its_format):
-        raise InputError(f"format {its_format}, expected at most {FORMAT}; use the ihtjax that wrote it")
-    if not whole_number(1, FORMAT).holds(its_format):
+    if not whole_number(1).holds(its_format):
         raise Damaged(f"format {its_format!r}, expected {FORMAT}")
-    if its_format > 1 and checksum != found:
+    if checksum != (None if its_format == 1 else found):
         raise Damaged("changed since it was written: its checksum differs")
+    if its_format > FORMAT:
+        raise InputError(f"format {its_format}, expected at most {FORMAT}; use the ihtjax that wrote it")
     return content
 
 

@@ -177,13 +177,22 @@ class RunDirectory:
             entry["files"] = entry["files"] | {name: _of_file(data, table.num_rows)}
         self.write_units(listed | {unit: entry})
 
-    def read_file(self, unit: Unit, table: str, entry: dict[str, Any]) -> bytes:
+    def read_file(
+        self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any], verify: bool = True
+    ) -> bytes:
         """The bytes of a unit's file, held against its entry, or against the record in the file itself.
+
+        Args:
+          unit, table: whose file.
+          entry: what the manifest says of the unit.
+          stored: the configuration's record.
+          verify: whether to hold the bytes against anything.
 
         Raises:
           Damaged: they are neither what the entry says, nor a later file of this unit.
         """
-        stored = self.config()
+        if not verify:
+            return self._bytes(unit, table)
         try:
             return self._held(unit, table, entry, stored)
         except Damaged:

@@ -84,6 +84,8 @@ def sweep(
         if stored is not None:
             there = *found.listing, *found.broken
             config, batch = extend(stored, config, table, batch, there, run.path)
+            if there and max(unit.stop for unit in there) > stored["config"]["trials"]:
+                show.say(f"units that are there go beyond config.json: the run is extended to {config.trials:,} trials")
         batch = check_batch(batch, table)
         units = plan(config, problem.n, found.whole, found.broken, batch)
         _announce(config, table, problem.n, units, show)
@@ -124,6 +126,22 @@ def config_record(config: SweepConfig, table: Table, parameters: list[str], batc
         "parameters": parameters,
         "batch": batch,
     }
+
+
+def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> str:
+    """What a sweep that ended early leaves, and how to go on, in words."""
+    run = RunDirectory(run_dir)
+    stored = run.config() if run.exists() else None
+    # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
+    whole = {} if stored is None else run.survey().whole
+    done = [unit for unit in whole if unit.method != "all"]
+    if not done:
+        return "nothing was finished yet"
+    anything = {"levels": None, "trials": None, "target": None}
+    if stored["config"] | anything != config.to_json() | anything:
+        return f"{run_dir} still holds the results that were there, nothing of this sweep"
+    again = "the same command without --overwrite" if overwrite else "the same command"
+    return f"{len(done)} of {len(done) + len(unfinished(run, whole))} units are safe in {run_dir}, {again} goes on"
 
 
 def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show: progress.Silent) -> None:

@@ -264,13 +264,21 @@ def curve_steps(steps: int, points: int) -> np.ndarray:
     return np.concatenate([[0], np.maximum.accumulate(at)]).astype(np.int32)
 
 
+# The last two are XLA's defaults, whatever JAX_DISABLE_MOST_OPTIMIZATIONS says: they change last bits.
+CPU_OPTIONS: Any = {
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+}
+
+
 def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, config))
     shapes = [jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
     if config.step_size == CERTIFIED:
         shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
-    options: dict[str, Any] | None = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+    options: dict[str, Any] | None = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     with out_of_memory_named():
         return fn.lower(*shapes).compile(options)
 

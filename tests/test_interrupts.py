@@ -1,5 +1,6 @@
 """Ctrl-C at any moment, and what progress does when nobody can read it."""
 
+import dataclasses
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from ihtjax import SweepConfig, interrupts, load, progress, sweep
 from ihtjax.store import RunDirectory
+from ihtjax.sweeps import kept
 
 # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
 LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -79,6 +81,32 @@ def test_an_interrupt_is_not_lost_in_a_callback_of_the_garbage_collector():
         gc.callbacks.remove(press)
     assert seen and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     interrupts.check()
+
+
+def test_an_interrupt_at_the_very_end_is_not_lost(monkeypatch):
+    """Between the last look at the flag and the handler's return."""
+    put_back = signal.signal
+
+    def press(number, handler):
+        if handler is signal.default_int_handler:
+            signal.raise_signal(signal.SIGINT)
+        return put_back(number, handler)
+
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts.deferred():
+            monkeypatch.setattr(signal, "signal", press)
+    interrupts.check()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_overwrite_that_is_stopped_while_it_compiles_says_what_is_there(tmp_path, small, small_run, same):
+    config = small if same else dataclasses.replace(small, seed=5)
+    said = kept(small_run, config, overwrite=True)
+    if same:
+        assert said == f"3 of 3 units are safe in {small_run}, the same command without --overwrite goes on"
+    else:
+        assert said == f"{small_run} still holds the results that were there, nothing of this sweep"
+    assert kept(tmp_path / "none", config, overwrite=True) == "nothing was finished yet"
 
 
 def test_waiting_and_work_aside_end_with_an_interrupt():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ihtjax import InputError, certify_run, load, report, summary, sweep
-from ihtjax.files import read_file, write_atomically
-from ihtjax.records import Unit, unit_of, with_checksum
+from ihtjax.files import read_file, write_atomically, write_output
+from ihtjax.records import Damaged, Unit, unit_of, with_checksum, without_checksum
 from ihtjax.sealed import record_in, sealed_parquet
 from ihtjax.store import RunDirectory
 from tests.conftest import Notes
@@ -72,6 +73,21 @@ def test_flipped_bits_in_results_are_never_read(run):
     path.write_bytes(data)
     pd.testing.assert_frame_equal(load(run), whole)
     pd.testing.assert_frame_equal(load(run, verify=False), whole)
+
+
+def test_every_flipped_bit_of_a_record_is_noticed_or_changes_nothing(small_run):
+    for name in ("config.json", "manifest.json"):
+        data = (small_run / name).read_bytes()
+        content = without_checksum(data)
+        noticed = 0
+        for place in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[place // 8] ^= 1 << place % 8
+            try:
+                assert without_checksum(bytes(flipped)) == content
+            except Damaged:
+                noticed += 1
+        assert noticed > 6 * len(data)
 
 
 # Names.
@@ -229,6 +245,14 @@ def test_a_linked_folder_is_refused_and_left_as_it_is(small, run, folder):
     assert tree(run.parent) == before
 
 
+def test_a_linked_folder_is_not_read_without_verifying_either(run):
+    (run / "trials").rename(run.parent / "elsewhere")
+    (run / "trials").symlink_to(run.parent / "elsewhere")
+    for verify in (True, False):
+        with pytest.raises(InputError, match="trials: is a link"):
+            load(run, verify=verify)
+
+
 def test_a_linked_figures_folder_is_refused(run):
     from ihtjax import figures
 
@@ -279,6 +303,17 @@ def test_a_file_is_read_without_following_links(tmp_path):
     for name in ("link", "."):
         with pytest.raises(OSError):
             read_file(tmp_path / name)
+
+
+def test_what_a_user_names_is_written_to_what_it_is(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for name in ("link", "new"):
+        write_output(tmp_path / name, b"text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "text"
+    assert (tmp_path / "new").read_text() == "text"
+    write_output(Path("/dev/null"), b"text")
+    assert not Path("/dev/null").is_file()
 
 
 def test_temporaries_have_names_that_nobody_can_wait_with(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import pytest
 from ihtjax import InputError, SweepConfig, load, progress, summary, sweep
 from ihtjax.engine import estimated_seconds, workers
 from ihtjax.files import write_atomically
-from ihtjax.records import Unit
+from ihtjax.records import Unit, with_checksum
 from ihtjax.store import RunDirectory
 from ihtjax.sweeps import gaps, plan, unfinished
 from tests.conftest import Notes, forget
@@ -363,7 +363,7 @@ def test_a_later_format_is_refused_and_loses_nothing(small, small_run, tmp_path)
     for name in ("config.json", "manifest.json"):
         run = shutil.copytree(small_run, tmp_path / name)
         before = files(run)
-        (run / name).write_text('{"format": 7}')
+        (run / name).write_bytes(with_checksum({"format": 7}))
         for call in (lambda run=run: sweep(small, run), lambda run=run: load(run)):
             with pytest.raises(InputError, match=f"{name}: format 7, expected at most 2"):
                 call()
