@@ -419,6 +419,22 @@ def test_partial_certificates_say_of_how_many_triples(certified):
     assert "without a search" in judge_one(Evidence(certified), "right-support").why
 
 
+def test_claims_are_judged_without_triples_that_diverged(tmp_path):
+    """At this step size some trials diverge, among them some at one level only."""
+    config = SweepConfig(levels=(2, 3), trials=24, steps=40, n_monte=2, step_size=1e38, dense=False, curve_points=4)
+    run_dir = certify_run(sweep(config, tmp_path / "run"), enumerate_supports=False)
+    ended = load(run_dir, method="iht").pivot(index="trial", columns="s", values="status") == "ok"
+    assert 0 < ended.all(axis=1).sum() < ended.any(axis=1).sum()
+    run = Evidence(run_dir)
+    for column in ("ht_stable", "existence", "minimizer_on_support", "rss_upper"):
+        found = run.certificates.set_index(["s", "trial"])[column]
+        expected = [[found[s, trial] for s in (2, 3)] for trial in ended.index[ended.all(axis=1)]]
+        assert run.values(column, [2, 3], table="certificates").tolist() == expected
+    looks = run.certificates.pivot(index="trial", columns="s", values="ht_stable")[ended.all(axis=1)]
+    heads = run.certificates.pivot(index="trial", columns="s", values="minimizer_on_support")[ended.all(axis=1)]
+    assert judge_one(run, "ht-stable-all").value == pytest.approx((looks & (heads == "ht-stable")).to_numpy().mean())
+
+
 def test_an_estimate_of_6_says_nothing_of_4_by_itself(certified):
     assert "by itself says nothing of (4)'s" in judge_one(Evidence(certified), "Lhat-upper-bound").why
 

@@ -105,12 +105,14 @@ def certify_run(
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
     every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
-    levels = every if levels is None else tuple(sorted(set(check("levels", levels, levels_up_to(MAX_LEVEL)))))
+    if levels is not None:
+        levels = tuple(sorted(set(map(int, check("levels", levels, levels_up_to(MAX_LEVEL))))))
+    levels = levels or every
     if not set(levels) <= set(every):
         extra = sorted(set(levels) - set(every))
         raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
     if trials is not None:
-        check("trials", trials, whole_number(1, config.trials))
+        trials = check("trials", trials, whole_number(1, config.trials))
     if enumerate_supports:
         try:
             check_levels(levels, K, n // K)
@@ -207,16 +209,11 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]
     bounds = {s: softmax_bounds(X, K, s) for s in levels}
     answers = {s: search.describe(s, best[s], X, y) for s in best}
     existence = [search.existence(support, X, y) for support in supports]
-    own = pd.DataFrame(
-        {
-            "loss": loss,
-            "restricted_infimum": restricted,
-            "existence": existence,
-            "minimizer_on_support": minimizers_on_support(search, trials, theta, supports, existence),
-            "infima_within": search.within(supports),
-        }
-    ).to_dict("records")
-    return [_row(trial, own[i], bounds[trial.s], answers.get(trial.s)) for i, trial in enumerate(trials.itertuples())]
+    minimizers = minimizers_on_support(search, trials, theta, supports, existence)
+    names = ("loss", "restricted_infimum", "existence", "minimizer_on_support", "infima_within")
+    columns = (loss.tolist(), restricted.tolist(), existence, minimizers, search.within(supports).tolist())
+    own = [dict(zip(names, values)) for values in zip(*columns)]
+    return [_row(trial, its, bounds[trial.s], answers.get(trial.s)) for trial, its in zip(trials.itertuples(), own)]
 
 
 def minimizers_on_support(

@@ -103,11 +103,13 @@ class Evidence:
         return self.config.data == "iris"
 
     def values(self, column: str, levels: list[int], method: str = "iht", table: str = "trials") -> np.ndarray:
-        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged."""
+        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged.
+
+        Which these are doesn't hang on the column, so that columns of one table pair.
+        """
         frame = self.trials if table == "trials" else self.certificates
-        frame = frame[(frame.method == method) & frame.s.isin(levels)]
-        if table == "trials":
-            frame = frame[frame.status == "ok"]
+        ended = frame.status == "ok" if table == "trials" else frame.loss.notna()
+        frame = frame[ended & (frame.method == method) & frame.s.isin(levels)]
         wide = frame.pivot(index="trial", columns="s", values=column).reindex(columns=levels)
         return wide.dropna().to_numpy()  # empty: `bootstrap` says so
 
