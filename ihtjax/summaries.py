@@ -13,6 +13,7 @@ from ihtjax.text import conditions
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
 ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
+# Gradients on the support that count as vanishing: HT-stability's share hangs on which.
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 WITHIN = (0.001, 0.01, 0.1)
 STATUS = ("certified", "open", "refuted")

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import reference
 from click.testing import CliRunner
 from scipy import optimize, stats
 
@@ -36,6 +37,7 @@ from ihtjax.paper.verdicts import (
     surely_more,
     within,
 )
+from ihtjax.single import run_trial
 
 KEYS = ["id", "where", "claim", "statistic", "value", "low", "high", "verdict", "why", "seen"]
 
@@ -433,6 +435,29 @@ def test_claims_are_judged_without_triples_that_diverged(tmp_path):
     looks = run.certificates.pivot(index="trial", columns="s", values="ht_stable")[ended.all(axis=1)]
     heads = run.certificates.pivot(index="trial", columns="s", values="minimizer_on_support")[ended.all(axis=1)]
     assert judge_one(run, "ht-stable-all").value == pytest.approx((looks & (heads == "ht-stable")).to_numpy().mean())
+
+
+def test_a_network_at_a_minimum_that_is_not_ht_stable_has_not_converged(small_run):
+    """w21, w31 and b3 hold two of a feature's three weights, others than the canonical ones."""
+    run = Evidence(small_run)
+    X, y, _ = run.split_of([42])[0]
+    on = np.isin(run.names, ["w21", "w31", "b3"])
+    assert on.sum() == 3
+
+    def at(free, of):
+        theta = np.zeros((1, 15))
+        theta[0, on] = free
+        return of(theta, X[None], y[None])[0]
+
+    theta = np.zeros(15)
+    free = optimize.minimize(at, np.zeros(3), (reference.loss,), jac=lambda v, _: at(v, reference.gradient)[on]).x
+    theta[on] = optimize.root(lambda v: at(v, reference.gradient)[on], free, tol=1e-14).x
+    off = np.abs(np.where(on, 0, at(theta[on], reference.gradient))).max()
+    largest = np.abs(theta[on]).min() / off  # of the step sizes at which (8) holds
+    for s, step_size, verdict in ((3, 0.99 * largest, HOLDS), (3, 1.01 * largest, FAILS), (7, 0.01, FAILS)):
+        result = run_trial(run.config, 3, 42, 21, 84).result._replace(theta=theta, step_size=step_size)
+        run.figure_trial = run_trial(run.config, 3, 42, 21, 84)._replace(s=s, result=result)
+        assert judge_one(run, "fig15-converged").verdict == verdict, (s, step_size / largest)
 
 
 def test_an_estimate_of_6_says_nothing_of_4_by_itself(certified):

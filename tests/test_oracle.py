@@ -490,3 +490,18 @@ def test_newton_converges_only_where_a_minimiser_exists():
     np.testing.assert_array_equal(verdicts, [existence(X, y, support) for support in canonical])
     assert not (converged & (verdicts != "attained")).any()
     assert (converged & (verdicts == "attained")).sum() > 20 and (verdicts == "quasi-separated").sum() > 10
+
+
+def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
+    solve, batches = newton._solve, []
+
+    def pressed(rows, supports):
+        batches.append(len(supports))
+        signal.raise_signal(signal.SIGINT)
+        return solve(rows, supports)
+
+    monkeypatch.setattr(newton, "_solve", pressed)
+    X, y = split(0)
+    with pytest.raises(KeyboardInterrupt), interrupts.deferred():
+        best_subset(X, y, 7)
+    assert len(batches) == 1
