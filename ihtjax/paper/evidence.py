@@ -12,6 +12,7 @@ from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.reading import load, read
 from ihtjax.single import SingleTrial, run_trial
 from ihtjax.store import RunDirectory
+from ihtjax.summaries import certificates_of
 from ihtjax.sweeps import stored_config, unfinished
 
 COLUMNS = (
@@ -58,10 +59,7 @@ class Evidence:
         no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats. Certificates from
         before there was a ``minimizer_on_support`` have it null.
         """
-        try:
-            found = load(self.path, "certificates", columns=[*CERTIFICATES, MINIMIZER])
-        except InputError:
-            found = load(self.path, "certificates", columns=CERTIFICATES).assign(**{MINIMIZER: None})
+        found = certificates_of(self.path, [*CERTIFICATES, MINIMIZER])
         keys = ["method", "s", "trial"]
         beside = ["n_nonzero", "step_size", "lipschitz_estimate", "ht_stable"]
         found = found.merge(self.trials[[*keys, *beside]].astype({"method": str}), on=keys)
