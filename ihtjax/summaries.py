@@ -13,6 +13,7 @@ from ihtjax.text import conditions
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
 ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
+# Gradients on the support that count as vanishing: HT-stability's share hangs on which.
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 WITHIN = (0.001, 0.01, 0.1)
 STATUS = ("certified", "open", "refuted")
@@ -83,10 +84,7 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
       InputError: there is no such run, or no certificate.
     """
     columns = "method s trial step_status existence gap support_gap optimization_gap best_support infimum".split()
-    try:
-        certificates = load(run_dir, "certificates", columns=[*columns, "minimizer_on_support"])
-    except InputError:  # older ones
-        certificates = load(run_dir, "certificates", columns=columns).assign(minimizer_on_support=None)
+    certificates = certificates_of(run_dir, [*columns, "minimizer_on_support"])
     key = ["method", "s", "trial"]
     certificates = certificates.merge(load(run_dir, columns=[*key, "ht_stable", "status"]), on=key, how="left")
     rows = []
@@ -104,6 +102,18 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
         row["ht_stable"] = (told if known_at_all else trials).ht_stable.astype(float).mean()
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+
+
+def certificates_of(run_dir: str | os.PathLike, columns: list[str]) -> pd.DataFrame:
+    """These columns of the certificates; those that older ones lack hold None."""
+    formats = [
+        entry["environment"].get("format", 1)
+        for unit, entry in RunDirectory(run_dir).require().units().items()
+        if unit.method == "all"
+    ]
+    later = {"minimizer_on_support"} if max(formats, default=2) < 2 else set()  # see `FORMAT`
+    found = load(run_dir, "certificates", columns=[name for name in columns if name not in later])
+    return found.assign(**dict.fromkeys(later))
 
 
 def render_gaps(table: pd.DataFrame) -> str:

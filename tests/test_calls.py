@@ -20,6 +20,9 @@ from ihtjax.store import RunDirectory
 
 KEY = jax.random.key(0)
 ODD = {
+    # First, while there is something left to certify.
+    "number of NumPy": np.int64(2),
+    "level of NumPy": [np.int64(3)],
     "None": None,
     "True": True,
     "nan": float("nan"),

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import reference
 from click.testing import CliRunner
 from scipy import optimize, stats
 
@@ -36,6 +37,7 @@ from ihtjax.paper.verdicts import (
     surely_more,
     within,
 )
+from ihtjax.single import run_trial
 
 KEYS = ["id", "where", "claim", "statistic", "value", "low", "high", "verdict", "why", "seen"]
 
@@ -417,6 +419,45 @@ def test_partial_certificates_say_of_how_many_triples(certified):
     for id in ("Lhat-upper-bound", "step-size-valid", "gradient-descent-step-valid", "dense-minimiser-exists"):
         assert "12 of the run's 20 triples have certificates" in judge_one(Evidence(certified), id).why, id
     assert "without a search" in judge_one(Evidence(certified), "right-support").why
+
+
+def test_claims_are_judged_without_triples_that_diverged(tmp_path):
+    """At this step size some trials diverge, among them some at one level only."""
+    config = SweepConfig(levels=(2, 3), trials=24, steps=40, n_monte=2, step_size=1e38, dense=False, curve_points=4)
+    run_dir = certify_run(sweep(config, tmp_path / "run"), enumerate_supports=False)
+    ended = load(run_dir, method="iht").pivot(index="trial", columns="s", values="status") == "ok"
+    assert 0 < ended.all(axis=1).sum() < ended.any(axis=1).sum()
+    run = Evidence(run_dir)
+    for column in ("ht_stable", "existence", "minimizer_on_support", "rss_upper"):
+        found = run.certificates.set_index(["s", "trial"])[column]
+        expected = [[found[s, trial] for s in (2, 3)] for trial in ended.index[ended.all(axis=1)]]
+        assert run.values(column, [2, 3], table="certificates").tolist() == expected
+    looks = run.certificates.pivot(index="trial", columns="s", values="ht_stable")[ended.all(axis=1)]
+    heads = run.certificates.pivot(index="trial", columns="s", values="minimizer_on_support")[ended.all(axis=1)]
+    assert judge_one(run, "ht-stable-all").value == pytest.approx((looks & (heads == "ht-stable")).to_numpy().mean())
+
+
+def test_a_network_at_a_minimum_that_is_not_ht_stable_has_not_converged(small_run):
+    """w21, w31 and b3 hold two of a feature's three weights, others than the canonical ones."""
+    run = Evidence(small_run)
+    X, y, _ = run.split_of([42])[0]
+    on = np.isin(run.names, ["w21", "w31", "b3"])
+    assert on.sum() == 3
+
+    def at(free, of):
+        theta = np.zeros((1, 15))
+        theta[0, on] = free
+        return of(theta, X[None], y[None])[0]
+
+    theta = np.zeros(15)
+    free = optimize.minimize(at, np.zeros(3), (reference.loss,), jac=lambda v, _: at(v, reference.gradient)[on]).x
+    theta[on] = optimize.root(lambda v: at(v, reference.gradient)[on], free, tol=1e-14).x
+    off = np.abs(np.where(on, 0, at(theta[on], reference.gradient))).max()
+    largest = np.abs(theta[on]).min() / off  # of the step sizes at which (8) holds
+    for s, step_size, verdict in ((3, 0.99 * largest, HOLDS), (3, 1.01 * largest, FAILS), (7, 0.01, FAILS)):
+        result = run_trial(run.config, 3, 42, 21, 84).result._replace(theta=theta, step_size=step_size)
+        run.figure_trial = run_trial(run.config, 3, 42, 21, 84)._replace(s=s, result=result)
+        assert judge_one(run, "fig15-converged").verdict == verdict, (s, step_size / largest)
 
 
 def test_an_estimate_of_6_says_nothing_of_4_by_itself(certified):

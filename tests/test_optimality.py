@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -130,8 +131,10 @@ def test_a_trial_far_from_where_it_heads_is_not_called_stable_at_a_step_that_is_
     frame = load(run).merge(load(run, "certificates"), on=[*KEY, "data_seed"])
     counts = frame.minimizer_on_support.value_counts()
     assert set(counts.index) == {"ht-stable", "not ht-stable", "none"}
-    for row in frame.itertuples():
-        assert heads_for(row, config) in (row.minimizer_on_support, None)
+    told = [(row.minimizer_on_support, heads_for(row, config)) for row in frame.itertuples()]
+    told = [(ours, theirs) for ours, theirs in told if theirs is not None]
+    assert all(ours == theirs for ours, theirs in told)
+    assert len(told) > 60 and {ours for ours, _ in told} == {"ht-stable", "not ht-stable", "none"}
     row = gaps(run).set_index("s").loc[3]
     level = frame[frame.s == 3]
     assert row.heads_for_stable == pytest.approx((level.minimizer_on_support == "ht-stable").mean())
@@ -172,7 +175,7 @@ def test_infima_are_within_what_the_table_says(run):
     assert load(run, "certificates").infima_within.between(0, 1e-9).all()
 
 
-def test_a_run_on_data_with_a_sentinel_warns_once_if_at_all(tmp_path):
+def test_a_run_on_data_with_a_sentinel_warns_once(tmp_path):
     """Petal lengths with a row of 1e15, whose class has the longest: infima hang on digits that logits haven't."""
     table = load_table("iris")
     x = table.X[:, 2].copy()
@@ -182,8 +185,10 @@ def test_a_run_on_data_with_a_sentinel_warns_once_if_at_all(tmp_path):
         data=str(tmp_path / "iris.csv"), target="kind", levels=(4,), trials=4, steps=20, n_monte=2, step_size=0.1
     )
     run = sweep(config, tmp_path / "run")
-    with pytest.warns(RuntimeWarning, match="some infima are only known within"):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         certify_run(run)
+    assert sum("some infima are only known within" in str(w.message) for w in warned) == 1
     assert (load(run, "certificates").infima_within > 1e-9).any()
 
 
@@ -214,6 +219,19 @@ def test_what_is_torn_is_named_and_computed_again(run, tmp_path, capsys):
     certify_run(copy)
     assert call(capsys, "verify", copy)[0] == 0
     pd.testing.assert_frame_equal(load(copy, "certificates"), load(run, "certificates"))
+
+
+def test_what_is_torn_is_computed_again_at_all_its_levels(small_run, tmp_path):
+    copy = shutil.copytree(small_run, tmp_path / "run")
+    certify_run(copy, levels=(3, 7), trials=4, enumerate_supports=False)
+    certify_run(copy, levels=(3,), trials=4)
+    before = load(copy, "certificates")
+    (file,) = (copy / "certificates").iterdir()
+    file.write_bytes(file.read_bytes()[:500])
+    certify_run(copy, levels=(15,), trials=4, enumerate_supports=False)
+    after = load(copy, "certificates")
+    pd.testing.assert_frame_equal(after[after.s < 15].reset_index(drop=True), before)
+    assert len(after) == 4 * 3 and before.infimum.notna().sum() == 4
 
 
 def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
@@ -260,10 +278,11 @@ def test_another_run_overwrites_certificates_too(small, run, tmp_path):
 
 
 def test_a_trial_that_diverged_has_no_gap(tmp_path):
-    config = SweepConfig(levels=(3,), trials=24, steps=2, step_size=3e38, dense=False, curve_points=2)
+    config = SweepConfig(levels=(2, 3), trials=24, steps=2, step_size=3e38, dense=False, curve_points=2)
     run = certify_run(sweep(config, tmp_path / "run", batch=16))
     frame = load(run).merge(load(run, "certificates"), on=KEY)
     bad = frame.status == "diverged"
+    assert bad.groupby(frame.trial).nunique().max() == 2  # some triple diverged at one level and not at the other
     assert 0 < bad.sum() and frame[bad].gap.isna().all() and frame.infimum.notna().all()
     assert frame[bad].minimizer_on_support.isna().all() and frame[~bad].minimizer_on_support.notna().all()
     assert (frame.step_status == "refuted").all()

@@ -1,4 +1,5 @@
 import itertools
+import signal
 from functools import lru_cache
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import reference
 from scipy import optimize
 
-from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, draws, existence
+from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, draws, existence, interrupts
 from ihtjax.data import load_table
 from ihtjax.exact import newton as newton_module
 from ihtjax.exact import oracle
@@ -490,3 +491,18 @@ def test_newton_converges_only_where_a_minimiser_exists():
     np.testing.assert_array_equal(verdicts, [existence(X, y, support) for support in canonical])
     assert not (converged & (verdicts != "attained")).any()
     assert (converged & (verdicts == "attained")).sum() > 20 and (verdicts == "quasi-separated").sum() > 10
+
+
+def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
+    solve, batches = newton_module._solve, []
+
+    def pressed(rows, supports):
+        batches.append(len(supports))
+        signal.raise_signal(signal.SIGINT)
+        return solve(rows, supports)
+
+    monkeypatch.setattr(newton_module, "_solve", pressed)
+    X, y = split(0)
+    with pytest.raises(KeyboardInterrupt), interrupts.deferred():
+        best_subset(X, y, 7)
+    assert len(batches) == 1

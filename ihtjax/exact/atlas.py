@@ -9,9 +9,10 @@ import pandas as pd
 
 from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError, an, check, whole_number
-from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.newton import LANES, SoftmaxRows, sharpened
 from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import TIE, Search
+from ihtjax.exact.stability import is_ht_stable
 from ihtjax.exact.starts import Starts, check_seed, run_starts
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
 from ihtjax.softmax import parameter_names
@@ -96,19 +97,28 @@ def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_siz
     infimum = search.infima(classes)
     attained = np.array([search.existence(c, split.X, split.y) == "attained" for c in classes])
     theta = np.array([search.theta(c) for c in classes])
+    if attained.any():
+        theta[attained] = sharpened(search.rows, classes[attained], theta[attained])
     gradient = search.rows.gradient(theta)[which]
     theta = same_network(theta[which], supports, K)
     full = as_blocks(supports, K).all(1, keepdims=True)
-    decides = supports & ~from_blocks(np.repeat(full, K, axis=1))
-    smallest = np.where(decides, np.abs(theta), np.inf).min(1)
-    margin = smallest - step_size * np.where(supports, 0, np.abs(gradient)).max(1)
+    free = from_blocks(np.repeat(full, K, axis=1))
+    threshold = step_size * np.where(supports, 0, np.abs(gradient)).max(1)
+    margin = np.where(supports & ~free, np.abs(theta), np.inf).min(1) - threshold
+    # Of a line of minimisers, one whose full blocks lie above the threshold.
+    lifted = theta + free * 2 * (np.abs(theta).max(1) + threshold)[:, None]
     attained = attained[which]
+    stable = attained.copy()
+    s = int(supports[0].sum())
+    for start in range(0, len(lifted), LANES):
+        batch = slice(start, start + LANES)
+        stable[batch] &= is_ht_stable(search.rows, lifted[batch], step_size, s)
     return pd.DataFrame(
         {
             "infimum": infimum[which],
             "full_block": full.any((1, 2)),
             "attained": attained,
-            "ht_stable": attained & (margin >= 0),
+            "ht_stable": stable,
             "ht_margin": margin,
         }
     )

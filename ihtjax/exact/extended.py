@@ -23,7 +23,7 @@ def dual_gap(p: np.ndarray, dz: np.ndarray, z: np.ndarray) -> np.ndarray:
     The gradient is linear in q, and vanishes where Newton's step, which changes z_i by dz_i, takes p to first order:
     u_ik = dz_ik - <p_i, dz_i>. On separated rows u_ik may be below -1; there q_ik = 0, and what that leaves of the
     gradient, a mass of at most 2 c_i, is added times the range of z_i and 60: as if the best logits, which may be
-    infinite, were no further from these, since exp(-60) is nothing.
+    infinite, were no further from these, since exp(-60) is nothing. That makes it a rule of thumb there, no bound.
 
     Args:
       p, dz, z: probabilities, the step's logits, and the logits ``[K, m, B]``.

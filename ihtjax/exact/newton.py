@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ihtjax import interrupts
 from ihtjax.exact.extended import dual_gap, polish
 from ihtjax.exact.separation import column_scales
 from ihtjax.exact.symmetry import as_blocks, from_blocks
@@ -22,7 +23,6 @@ RIDGE = 1e-14
 UNRESOLVED = 1e-13
 # Along a direction that separates, the Hessian falls to about DECREMENT.
 SAFE_PIVOT = 1e-6
-SHORT = 1e-6
 # At a minimiser to the last digits.
 SHARP = 1e-24
 # Infima that may be exceeded by more are sought again in extended precision.
@@ -39,7 +39,8 @@ class RestrictedOptima(NamedTuple):
         support is safely positive definite. Where it is false, the infimum is only approached, or the minimiser is
         far away; `existence` tells the two apart.
       within: ``[B]``, by how much ``infimum`` may exceed the infimum of f over the support, by duality and rounding
-        (nats). Some 1e-12 for sane data; more than 1e-9 where classes are apart by less than float64 can tell.
+        (nats); on separated rows by a rule of thumb, see `dual_gap`. Some 1e-12 for sane data; more than 1e-9 where
+        classes are apart by less than float64 can tell.
     """
 
     infimum: np.ndarray
@@ -148,6 +149,7 @@ def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOpti
     within = np.empty(len(supports))
     by_size = np.argsort(supports.sum(1), kind="stable")
     for start in range(0, len(supports), LANES):
+        interrupts.check()
         batch = by_size[start : start + LANES]
         infimum[batch], theta[batch], converged[batch], within[batch] = _solve(rows, supports[batch])
     return RestrictedOptima(infimum, theta, converged, within)
@@ -161,11 +163,12 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
         to, which = lane[which], np.flatnonzero(which)
         out[0][to], out[1][:, to] = loss[which], V[..., which].reshape(-1, len(to))
         out[2][to] = (pivot[which] > SAFE_PIVOT) & (decrement[which] <= DECREMENT)
-        # |step|^2 <= decrement / pivot: where that is short, no u is below -1, and `dual_gap` is the decrement.
-        short = decrement[which] <= SHORT * pivot[which]
+        dz = rows.X @ step[..., which]
+        # u is at least minus the range of dz over the classes: where that is at most 1, `dual_gap` is the decrement.
+        short = (dz.max(0) - dz.min(0)).max(0) <= 1
         out[3][to[short]] = decrement[which[short]]
         far = which[~short]
-        out[3][to[~short]] = dual_gap(P[..., far], rows.X @ step[..., far], rows.X @ V[..., far])
+        out[3][to[~short]] = dual_gap(P[..., far], dz[..., ~short], rows.X @ V[..., far])
         out[3][to[~resolved[which]]] = np.inf
         out[3][to] += 2 * np.finfo(np.float64).eps * (rows.mean_size @ np.abs(V[..., which])).sum(0)
         out[3][to] = np.minimum(out[3][to], loss[which])  # f is never below 0

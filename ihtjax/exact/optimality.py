@@ -17,10 +17,9 @@ from ihtjax.data import load_table
 from ihtjax.engine import make_problem
 from ihtjax.errors import BOOLEAN, InputError, check, levels_up_to, whole_number
 from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
-from ihtjax.exact.newton import SoftmaxRows, sharpened
+from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
-from ihtjax.exact.separation import ATTAINED
-from ihtjax.exact.stability import NONE, STABLE, UNSTABLE, is_ht_stable, limit_of_descent
+from ihtjax.exact.stability import minimizers_on_support
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.reading import load
 from ihtjax.records import Unit
@@ -105,12 +104,14 @@ def certify_run(
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
     every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
-    levels = every if levels is None else tuple(sorted(set(check("levels", levels, levels_up_to(MAX_LEVEL)))))
+    if levels is not None:
+        levels = tuple(sorted(set(map(int, check("levels", levels, levels_up_to(MAX_LEVEL))))))
+    levels = levels or every
     if not set(levels) <= set(every):
         extra = sorted(set(levels) - set(every))
         raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
     if trials is not None:
-        check("trials", trials, whole_number(1, config.trials))
+        trials = check("trials", trials, whole_number(1, config.trials))
     if enumerate_supports:
         try:
             check_levels(levels, K, n // K)
@@ -149,7 +150,10 @@ class Block(NamedTuple):
 def plan(
     run: RunDirectory, show: progress.Silent, levels: Iterable[int], trials: int, enumerated: Iterable[int]
 ) -> list[Block]:
-    """What is still to be certified; units that are damaged, older or of too few levels are done again."""
+    """What is still to be certified; units that are damaged, older or of too few levels are done again.
+
+    What a unit is known to hold beyond what is asked for, it will hold again.
+    """
     found = run.survey()
     if found.stale:
         run.write_units(found.listing)
@@ -157,7 +161,11 @@ def plan(
         show.say(str(damage))
     broken = [unit for unit in found.broken if unit.method == "all"]
     finished = [(unit.start, unit.stop) for unit in broken]
-    blocks = [Block(unit.start, unit.stop, sorted(levels), sorted(enumerated)) for unit in broken]
+    blocks = []
+    for unit in broken:
+        its = found.listing[unit]["environment"] if unit in found.listing else {}
+        both = sorted({*levels, *its.get("levels", [])}), sorted({*enumerated, *its.get("enumerated", [])})
+        blocks.append(Block(unit.start, unit.stop, *both))
     for unit, entry in found.whole.items():
         if unit.method != "all":
             continue
@@ -198,59 +206,23 @@ def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]
     """
     X, y, K = split
     search = Search(SoftmaxRows(X, y, K))
+    ok = (trials.status == "ok").to_numpy()
     theta = np.stack(trials.theta).astype(np.float64)
     supports = canonical_support(theta != 0, K)
     levels = sorted(set(trials.s.tolist()))
-    loss = np.where(trials.status == "ok", search.rows.loss(theta), np.nan)
+    loss = np.where(ok, search.rows.loss(theta), np.nan)
     restricted = search.infima(supports)
     best = search.best(enumerated, hints=supports) if enumerated else {}
     bounds = {s: softmax_bounds(X, K, s) for s in levels}
     answers = {s: search.describe(s, best[s], X, y) for s in best}
     existence = [search.existence(support, X, y) for support in supports]
-    own = pd.DataFrame(
-        {
-            "loss": loss,
-            "restricted_infimum": restricted,
-            "existence": existence,
-            "minimizer_on_support": minimizers_on_support(search, trials, theta, supports, existence),
-            "infima_within": search.within(supports),
-        }
-    ).to_dict("records")
-    return [_row(trial, own[i], bounds[trial.s], answers.get(trial.s)) for i, trial in enumerate(trials.itertuples())]
-
-
-def minimizers_on_support(
-    search: Search, trials: pd.DataFrame, theta: np.ndarray, supports: np.ndarray, existence: list[str]
-) -> list[str | None]:
-    """What trials head for, if they stay on their supports: "ht-stable", "not ht-stable" or "none".
-
-    The first two where the support's infimum is attained: then gradient descent ends at a minimiser, and that is
-    HT-stable at the trial's step size, or isn't. Else no parameters with that support are HT-stable, since their
-    gradient on it can't vanish. None where the trial diverged.
-
-    Args:
-      search: in which the supports were solved.
-      trials: their rows of the ``trials`` table.
-      theta: their parameters ``[N, n]``, float64.
-      supports: canonical ``[N, n]``.
-      existence: `existence` on these.
-    """
-    attained = np.array([verdict == ATTAINED for verdict in existence]) & (trials.status == "ok").to_numpy()
-    minimisers = np.zeros_like(theta)
-    if attained.any():
-        found = np.stack([search.theta(support) for support in supports[attained]])
-        minimisers[attained] = sharpened(search.rows, supports[attained], found)
-    verdicts = []
-    for i, trial in enumerate(trials.itertuples()):
-        if trial.status != "ok":
-            verdicts.append(None)
-        elif not attained[i]:
-            verdicts.append(NONE)
-        else:
-            limit = limit_of_descent(search.rows, theta[i], minimisers[i])
-            stable = is_ht_stable(search.rows, limit, float(trial.step_size), trial.s)
-            verdicts.append(STABLE if stable else UNSTABLE)
-    return verdicts
+    step_sizes, s = trials.step_size.to_numpy(), trials.s.to_numpy()
+    minimizers = np.full(len(trials), None)
+    minimizers[ok] = minimizers_on_support(search, theta[ok], step_sizes[ok], s[ok], X, y)
+    names = ("loss", "restricted_infimum", "existence", "minimizer_on_support", "infima_within")
+    columns = (loss.tolist(), restricted.tolist(), existence, minimizers, search.within(supports).tolist())
+    own = [dict(zip(names, values)) for values in zip(*columns)]
+    return [_row(trial, its, bounds[trial.s], answers.get(trial.s)) for trial, its in zip(trials.itertuples(), own)]
 
 
 def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None) -> dict[str, Any]:

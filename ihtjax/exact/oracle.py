@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ihtjax import interrupts
 from ihtjax.errors import InputError, check, numbers_in, shown, whole_number
 from ihtjax.exact.newton import LANES, SoftmaxRows, restricted_optima
 from ihtjax.exact.separation import ATTAINED, SEPARATED, existence
@@ -45,8 +46,9 @@ class BestSubset(NamedTuple):
       n_best: how many supports with exactly s entries have an infimum within 1e-9 of ``loss``; None where
         ``supports`` isn't complete.
       n_best_at_most: the same for supports with at most s entries.
-      within: by how much ``loss`` may exceed the infimum (nats), by duality and rounding. Some 1e-12 for sane data;
-        where it is more than 1e-9, classes are apart by less than float64 can tell, and ties are not to be trusted.
+      within: by how much ``loss`` may exceed the infimum (nats), by duality and rounding; on separated rows by a rule
+        of thumb, see `extended.dual_gap`. Some 1e-12 for sane data; where it is more than 1e-9, classes are apart by
+        less than float64 can tell, and ties are not to be trusted.
     """
 
     loss: float
@@ -191,6 +193,7 @@ class Search:
         best = {}
         lower = children = None
         for size in range(max(sizes), min(sizes) - 1, -1):
+            interrupts.check()
             if count_classes(K, D, size) > most:  # between two levels, and not worth it: nothing carries over
                 lower = None
                 continue

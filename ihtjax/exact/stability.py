@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.symmetry import as_blocks, from_blocks, same_network
+from ihtjax.exact.newton import SoftmaxRows, sharpened
+from ihtjax.exact.oracle import Search
+from ihtjax.exact.separation import ATTAINED
+from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
 
 STABLE, UNSTABLE, NONE = "ht-stable", "not ht-stable", "none"
 # Minimisers are known to some 1e-12 of their size. What is nearer than this to vanishing, or to equality, is there.
@@ -44,8 +46,8 @@ def limit_of_descent(rows: SoftmaxRows, theta: np.ndarray, minimiser: np.ndarray
     return minimiser + from_blocks(difference.reshape(K, -1))
 
 
-def is_ht_stable(rows: SoftmaxRows, theta: np.ndarray, step_size: float, s: int) -> bool:
-    """Whether a minimiser over its support ``[n]`` is HT-stable: (b) and (c) of `ihtjax.certify`, to rounding.
+def is_ht_stable(rows: SoftmaxRows, theta: np.ndarray, step_size: float, s: int) -> np.ndarray:
+    """Whether minimisers over their supports ``[.., n]`` are HT-stable ``[..]``: (b), (c) of `ihtjax.certify`, rounded.
 
     With S = supp(theta): if |S| = s, min |theta_S| >= gamma max |grad f| off S; if |S| < s, the whole gradient
     vanishes. An entry vanishes if it is at most 1e-9 of the largest, a gradient if it is at most 1e-9 where columns
@@ -53,8 +55,39 @@ def is_ht_stable(rows: SoftmaxRows, theta: np.ndarray, step_size: float, s: int)
     """
     scale = from_blocks(np.broadcast_to(rows.scale, (rows.K, rows.D)))
     size = np.abs(theta) * scale
-    support = size > ROUNDING * size.max()
-    slope = np.where(support, 0, np.abs(rows.gradient(theta[None])[0]))
-    if support.sum() < s:
-        return bool((slope <= ROUNDING * scale).all())
-    return bool(np.abs(theta[support]).min() >= (1 - ROUNDING) * step_size * slope.max())
+    support = size > ROUNDING * size.max(-1, keepdims=True)
+    slope = np.where(support, 0, np.abs(rows.gradient(theta.reshape(-1, rows.n)).reshape(theta.shape)))
+    smallest = np.where(support, np.abs(theta), np.inf).min(-1)
+    eq8 = smallest >= (1 - ROUNDING) * step_size * slope.max(-1)
+    vanishes = (slope <= ROUNDING * scale).all(-1)
+    count = support.sum(-1)
+    return np.where(count < s, vanishes, eq8 & (count == s))
+
+
+def minimizers_on_support(
+    search: Search, theta: np.ndarray, step_sizes: np.ndarray, levels: np.ndarray, X: np.ndarray, y: np.ndarray
+) -> list[str]:
+    """What trials head for, if they stay on their supports: "ht-stable", "not ht-stable" or "none".
+
+    The first two where the support's infimum is attained: then gradient descent ends at a minimiser, and that is
+    HT-stable at the trial's step size, or isn't. Else no parameters with that support are HT-stable, since their
+    gradient on it can't vanish.
+
+    Args:
+      search: in which the canonical supports were solved.
+      theta: the trials' parameters ``[N, n]``, float64.
+      step_sizes: gamma ``[N]``.
+      levels: s ``[N]``.
+      X: training rows ``[m, d]``.
+      y: their classes ``[m]``.
+    """
+    supports = canonical_support(theta != 0, search.rows.K)
+    verdicts = [NONE] * len(theta)
+    attained = [i for i, support in enumerate(supports) if search.existence(support, X, y) == ATTAINED]
+    if attained:
+        near = np.stack([search.theta(support) for support in supports[attained]])
+        for i, minimiser in zip(attained, sharpened(search.rows, supports[attained], near)):
+            limit = limit_of_descent(search.rows, theta[i], minimiser)
+            stable = is_ht_stable(search.rows, limit, float(step_sizes[i]), int(levels[i]))
+            verdicts[i] = STABLE if stable else UNSTABLE
+    return verdicts

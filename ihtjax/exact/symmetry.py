@@ -44,7 +44,8 @@ def as_blocks(v: np.ndarray, classes: int) -> np.ndarray:
 
 def from_blocks(blocks: np.ndarray) -> np.ndarray:
     """The inverse of `as_blocks`."""
-    return np.concatenate([blocks[..., :-1].reshape(*blocks.shape[:-2], -1), blocks[..., -1]], axis=-1)
+    *outer, K, D = blocks.shape
+    return np.concatenate([blocks[..., :-1].reshape(*outer, K * (D - 1)), blocks[..., -1]], axis=-1)
 
 
 def canonical_support(support: np.ndarray, classes: int) -> np.ndarray:

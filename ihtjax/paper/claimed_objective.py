@@ -6,9 +6,10 @@ import math
 import numpy as np
 
 from ihtjax.exact.bounds import boehning, sparse_eigenvalue
-from ihtjax.exact.newton import SoftmaxRows, restricted_optima
+from ihtjax.exact.newton import SoftmaxRows, restricted_optima, sharpened
 from ihtjax.exact.optimality import Split
 from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.stability import is_ht_stable
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, Questions
@@ -150,9 +151,10 @@ def equal_stable_points(split: Split, s: int, gamma: float) -> tuple[int, float,
     if not len(candidates):
         return best
     optima = restricted_optima(rows, candidates)
-    for theta, converged in zip(optima.theta, optima.converged):
-        if not converged:
-            continue
+    converged = optima.converged
+    if not converged.any():
+        return best
+    for theta in sharpened(rows, candidates[converged], optima.theta[converged]):
         V = as_blocks(theta, K)
         twins = [theta]
         for block in np.flatnonzero((V != 0).sum(0) == K - 1):
@@ -161,11 +163,8 @@ def equal_stable_points(split: Split, s: int, gamma: float) -> tuple[int, float,
                 moved[:, block] -= V[k, block]
                 twins.append(from_blocks(moved))
         twins = np.array(twins)
-        gradient = rows.gradient(twins)
         on = twins != 0
-        smallest = np.where(on, np.abs(twins), np.inf).min(1)
-        vanishes = np.where(on, np.abs(gradient), 0).max(1) <= 1e-7
-        stable = vanishes & (on.sum(1) == s) & (smallest >= gamma * np.where(on, 0, np.abs(gradient)).max(1))
+        stable = is_ht_stable(rows, twins, gamma, s)
         if stable.sum() > best[0]:
             values = rows.loss(twins[stable])
             if np.ptp(values) <= 1e-12:

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from ihtjax.exact.newton import SoftmaxRows, restricted_optima
-from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.newton import SoftmaxRows
+from ihtjax.exact.oracle import Search
+from ihtjax.exact.separation import ATTAINED
+from ihtjax.exact.stability import NONE, STABLE, minimizers_on_support
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.evidence import MINIMIZER, Evidence
 from ihtjax.paper.verdicts import (
@@ -20,11 +22,9 @@ from ihtjax.paper.verdicts import (
     share,
     spans,
 )
+from ihtjax.summaries import TOLERANCES
 
 QUESTIONS = Questions()
-# Gradients on the support that count as vanishing: HT-stability's share hangs on which.
-TOLERANCES = (1e-3, 1e-4, 1e-5)
-STABLE = "ht-stable"  # of `minimizer_on_support`
 
 
 @QUESTIONS.ask(
@@ -69,21 +69,17 @@ def trial_converged(run: Evidence):
     splits = run.split_of([run.figure_trial.seeds[0]])
     if not splits:
         return "The run's data can't be read any more."
-    (X, y, K), result = splits[0], run.figure_trial.result
-    theta, rows = np.asarray(result.theta, np.float64), SoftmaxRows(*splits[0])
+    (X, y, K), trial = splits[0], run.figure_trial
+    theta, search = np.asarray(trial.result.theta, np.float64)[None], Search(SoftmaxRows(X, y, K))
     support = canonical_support(theta != 0, K)
-    optimum = restricted_optima(rows, support[None])
-    gap = float(rows.loss(theta[None])[0] - optimum.infimum[0])
-    exists = existence(X, y, support)
-    if exists != ATTAINED:
+    gap = float((search.rows.loss(theta) - search.infima(support))[0])
+    (head,) = minimizers_on_support(search, theta, [trial.result.step_size], [trial.s], X, y)
+    if head == NONE:
+        exists = search.existence(support[0], X, y)
         why = f"The loss has no minimum on its support ({exists}): its parameters grow for ever, ever more slowly."
         return gap, FAILS, why
-    best = optimum.theta[0]
-    slope = np.abs(rows.gradient(best[None])[0])
-    if np.array_equal(support, theta != 0):
-        smallest = np.abs(best[support]).min()
-        if smallest < float(result.step_size) * slope[~support].max():
-            return gap, FAILS, "The minimum on its support is not HT-stable."
+    if head != STABLE:
+        return gap, FAILS, "The minimum on its support that it heads for is not HT-stable."
     return gap, HOLDS if gap <= 1e-6 else LIMITED, f"Its loss lies {gap:.1e} nats above the minimum on its support."
 
 

@@ -12,6 +12,7 @@ from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.reading import load, read
 from ihtjax.single import SingleTrial, run_trial
 from ihtjax.store import RunDirectory
+from ihtjax.summaries import certificates_of
 from ihtjax.sweeps import stored_config, unfinished
 
 COLUMNS = (
@@ -58,10 +59,7 @@ class Evidence:
         no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats. Certificates from
         before there was a ``minimizer_on_support`` have it null.
         """
-        try:
-            found = load(self.path, "certificates", columns=[*CERTIFICATES, MINIMIZER])
-        except InputError:
-            found = load(self.path, "certificates", columns=CERTIFICATES).assign(**{MINIMIZER: None})
+        found = certificates_of(self.path, [*CERTIFICATES, MINIMIZER])
         keys = ["method", "s", "trial"]
         beside = ["n_nonzero", "step_size", "lipschitz_estimate", "ht_stable"]
         found = found.merge(self.trials[[*keys, *beside]].astype({"method": str}), on=keys)
@@ -103,11 +101,13 @@ class Evidence:
         return self.config.data == "iris"
 
     def values(self, column: str, levels: list[int], method: str = "iht", table: str = "trials") -> np.ndarray:
-        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged."""
+        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged.
+
+        Which these are doesn't hang on the column, so that columns of one table pair.
+        """
         frame = self.trials if table == "trials" else self.certificates
-        frame = frame[(frame.method == method) & frame.s.isin(levels)]
-        if table == "trials":
-            frame = frame[frame.status == "ok"]
+        ended = frame.status == "ok" if table == "trials" else frame.loss.notna()
+        frame = frame[ended & (frame.method == method) & frame.s.isin(levels)]
         wide = frame.pivot(index="trial", columns="s", values=column).reindex(columns=levels)
         return wide.dropna().to_numpy()  # empty: `bootstrap` says so
 
