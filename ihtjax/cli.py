@@ -93,7 +93,8 @@ def sweep(run_dir, batch, overwrite, **options):
     """Run a sweep into RUN_DIR (default: results/paper), or resume or extend the one that is there.
 
     With no options this is the paper's experiment: 14 sparsity levels and a dense baseline, 1,000 seed triples
-    each, 10,000 steps. The same command resumes a sweep that was stopped; more trials or levels extend it.
+    each, 10,000 steps. The same command resumes a sweep that was stopped; more trials or levels extend it. An option
+    that is left out means its default, not what the run holds.
 
     \b
     Example:
@@ -158,9 +159,14 @@ def summary(run_dir):
       ihtjax summary results/paper
     """
     from ihtjax import store, summaries
+    from ihtjax.sweeps import unfinished
 
+    run = store.RunDirectory(run_dir)
     click.echo(summaries.render(summaries.summary(run_dir), run_dir))
-    if any(unit.method == "all" for unit in store.RunDirectory(run_dir).units()):
+    todo = unfinished(run)
+    if todo:
+        click.echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
+    if any(unit.method == "all" for unit in run.units()):
         click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
 
@@ -213,6 +219,11 @@ def verify(run_dir):
     for unit in todo:
         click.echo(f"{unit}: not computed yet")
     if found.problems or todo:
+        click.echo(
+            "ihtjax sweep, with the options that made the run, computes what is damaged or missing; "
+            "move foreign files away",
+            err=True,
+        )
         sys.exit(1)
     click.echo(f"{run_dir}: {len(found.whole)} units, all whole")
 

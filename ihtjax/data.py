@@ -224,5 +224,5 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _names(columns) -> str:
     """Some names for an error; a control character is written out."""
-    shown = [printable(name) for name in map(str, columns[:12])]
-    return ", ".join(shown) + (", .." if len(columns) > 12 else "")
+    shown = [printable(name) for name in map(str, columns)]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:8], "..", *shown[-3:]])  # the last is often the target

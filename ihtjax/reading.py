@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ihtjax.errors import BOOLEAN, InputError, check, one_of
 from ihtjax.records import TABLES, Damaged, Unit
 from ihtjax.schemas import schema_of
+from ihtjax.sealed import arrow_reader
 from ihtjax.store import RunDirectory
 
 
@@ -115,7 +116,7 @@ def _no_column(table: str, column: str, names: list[str]) -> InputError:
 def _source(run: RunDirectory, stored: dict[str, Any], table: str, verify: bool, unit: Unit, entry: dict[str, Any]):
     """What Arrow reads a unit's file from."""
     try:
-        return pa.BufferReader(run.read_file(unit, table, entry, stored, verify))
+        return arrow_reader(run.read_file(unit, table, entry, stored, verify))
     except Damaged as error:
         raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ihtjax.records import Damaged, Unit
+from ihtjax.sealed import arrow_reader
 
 INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
     pa.int16(),
@@ -111,7 +112,7 @@ def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -
     Raises:
       Damaged: it isn't so.
     """
-    expected, source = schema_of(table, stored), pa.BufferReader(data)
+    expected, source = schema_of(table, stored), arrow_reader(data)
     keys = [name for name in ("trial", "s", "method", "step") if name in expected.names]
     try:
         schema = pq.read_schema(source)

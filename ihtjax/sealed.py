@@ -35,6 +35,17 @@ def sealed_parquet(table: pa.Table, record: dict[str, Any]) -> bytes:
     return bytes(data)
 
 
+def arrow_reader(data: bytes) -> pa.BufferReader:
+    """A reader of a copy that Arrow owns.
+
+    Arrow's threads may let go of what they read after the call, even while the interpreter ends; if that is one of
+    Python's objects, the process aborts.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return pa.BufferReader(sink.getvalue())
+
+
 def has_seal(data: bytes) -> bool:
     """Whether a file was written with a checksum of its own, right or not; those of format 1 weren't."""
     return SEALED.search(data) is not None
@@ -52,7 +63,7 @@ def record_in(data: bytes) -> dict[str, Any] | None:
     if digest.hexdigest().encode() != found[0][1]:
         return None
     try:
-        metadata = pq.read_metadata(pa.BufferReader(data))
+        metadata = pq.read_metadata(arrow_reader(data))
         record = json.loads(metadata.metadata[RECORD])
     except (KeyError, TypeError, ValueError, RecursionError, OSError, pa.ArrowException):
         return None  # sealed by somebody else

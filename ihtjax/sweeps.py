@@ -102,6 +102,9 @@ def sweep(
             run.write_units(found.listing)
         for damage in (*found.problems, *stay):
             show.say(f"{damage}{_remedy(damage, found.broken, units)}")
+        drawn = [name for name in ("report.html", "figures") if (run.path / name).exists()]
+        if units and drawn:
+            show.say(f"{' and '.join(drawn)}: of the results before; ihtjax report and figures make them anew")
         if not units:
             show.say("nothing to compute: all that was asked for is there")
         else:
@@ -155,7 +158,7 @@ def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show
     seconds = estimated_seconds(rows, K, d, networks * config.steps)
     line = f"{networks:,} networks of {config.steps:,} steps, at {levels} sparsity level{'s' * (levels != 1)}"
     if seconds is not None:
-        line += f": roughly {progress.in_words(seconds)} on {workers()} core{'s' * (workers() != 1)}"
+        line += f": roughly {progress.in_words(seconds)} on {workers()} core{'s' * (workers() != 1)}, once compiled"
     if seconds is not None and seconds > 3600 and levels > 20:
         line += "; --levels, --trials and --steps make it shorter"
     show.say(line)

@@ -147,8 +147,9 @@ def test_verify_names_what_is_wrong(small, tmp_path, capsys):
 def test_verify_names_what_is_not_computed_yet(small_run, tmp_path, capsys):
     run = shutil.copytree(small_run, tmp_path / "run")
     forget(run, Unit("iht", 3, 0, 20))
-    code, out, _ = call(capsys, "verify", run)
-    assert code == 1 and out == "iht, s = 3, trials 0 to 19: not computed yet\n"
+    code, out, err = call(capsys, "verify", run)
+    assert code == 1 and out == "iht, s = 3, trials 0 to 19: not computed yet\n" and "ihtjax sweep" in err
+    assert "1 units are not computed yet" in call(capsys, "summary", run)[1]
 
 
 def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):

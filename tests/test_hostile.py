@@ -228,9 +228,9 @@ def test_names_of_files_that_are_no_text_are_printed_as_such(run):
         open(os.fsencode(run / "trials") + b"/" + name, "wb").close()
     said = CliRunner().invoke(cli, ["verify", str(run)])
     assert said.exit_code == 1 and said.exception.code == 1
-    assert sorted(said.output.splitlines())[0].startswith(r"trials/\udcff.parquet: foreign")
+    assert sorted(said.stdout.splitlines())[0].startswith(r"trials/\udcff.parquet: foreign")
     assert str(Damage("a\x1b\n", "what")) == r"a\x1b\n: what"
-    assert len(said.output.splitlines()) == 2
+    assert len(said.stdout.splitlines()) == 2
 
 
 def test_what_is_safe_after_a_failed_overwrite_is_counted_from_the_files(run, monkeypatch):

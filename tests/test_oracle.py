@@ -1,4 +1,5 @@
 import itertools
+import re
 import signal
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ from ihtjax.exact import newton as newton_module
 from ihtjax.exact import oracle
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima
 from ihtjax.exact.optimality import training_rows
-from ihtjax.exact.oracle import Search
+from ihtjax.exact.oracle import Search, check_levels
 
 IRIS = load_table("iris")
 
@@ -506,3 +507,13 @@ def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
     with pytest.raises(KeyboardInterrupt), interrupts.deferred():
         best_subset(X, y, 7)
     assert len(batches) == 1
+
+
+def test_the_level_that_is_advised_where_there_are_too_many_supports_can_be_enumerated():
+    """Digits: 10 classes, 64 features."""
+    with pytest.raises(InputError) as refused:
+        check_levels([20, 100], 10, 65)
+    advised = int(re.search(r"take levels up to (\d+)$", str(refused.value))[1])
+    check_levels([advised], 10, 65)
+    with pytest.raises(InputError):
+        check_levels([advised + 1], 10, 65)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.files import read_file, write_atomically, write_output
 from ihtjax.records import Damaged, Unit, unit_of, with_checksum, without_checksum
-from ihtjax.sealed import record_in, sealed_parquet
+from ihtjax.sealed import arrow_reader, record_in, sealed_parquet
 from ihtjax.store import RunDirectory
 from tests.conftest import Notes
 
@@ -47,6 +48,14 @@ def test_a_sealed_file_is_plain_parquet_with_a_record():
     data = sealed_parquet(table, {"what": "numbers"})
     assert pq.read_table(pa.BufferReader(data)).equals(table)
     assert record_in(data) == {"what": "numbers"}
+
+
+def test_arrow_reads_a_copy_of_its_own():
+    """Its threads outlive the call: letting go of Python's bytes while the interpreter ends, they abort the process."""
+    data = sealed_parquet(pa.table({"a": [1, 2, 3]}), {})
+    references = sys.getrefcount(data)
+    reader = arrow_reader(data)
+    assert sys.getrefcount(data) == references and reader.read() == data
 
 
 def test_every_flipped_bit_of_a_file_breaks_its_seal():

@@ -295,10 +295,11 @@ def check_levels(levels: Sequence[int], K: int, D: int) -> None:
     counts = {s: count_classes(K, D, min(s, (K - 1) * D)) for s in sorted(levels)}
     if max(counts.values()) > MAX_CLASSES:
         s = next(s for s, count in counts.items() if count > MAX_CLASSES)
+        few = next(t for t in range(s) if count_classes(K, D, min(t + 1, (K - 1) * D)) > MAX_CLASSES)
         raise InputError(
             f"s: level {s} of {K * D} parameters has {counts[s]:.3g} classes of supports, expected at most "
             f"{MAX_CLASSES:,} to enumerate; it would take about {_duration(counts[s] * SECONDS_PER_CLASS)} a split; "
-            + (f"take levels up to {s - 1}" if s > 1 else "take fewer features")
+            + (f"take levels up to {few}" if few else "take fewer features")
         )
 
 
