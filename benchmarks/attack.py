@@ -67,22 +67,26 @@ def attacked(kind: str, folder: Path, seed: int, scale: float) -> dict:
         argv = [sys.executable, __file__, "--only", kind, "--seed", seed, "--scale", scale, "--worker", ended, folder]
         log = open(folder / f"{kind}.log", "w+")
         process = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, stderr=log, text=True)
-        case, dog = "the start", None
-        for line in process.stdout:
-            if dog:
+        case, dog = "the start", threading.Timer(0, str)
+        try:
+            for line in process.stdout:
                 dog.cancel()
-            dog = threading.Timer(PATIENCE, process.kill)
-            dog.start()
-            said = json.loads(line)
-            if "bad" in said:
-                ended += 1
-                if ended % 100 == 0:
-                    print(f"{kind:12} {ended:6,} tried", file=sys.stderr, flush=True)
-                if said["bad"]:
-                    bad.append(said)
-                    print(f"  {said['case']}: {'; '.join(said['bad'])}", file=sys.stderr, flush=True)
-            case = said["case"]
-        if dog:
+                dog = threading.Timer(PATIENCE, process.kill)
+                dog.start()
+                said = json.loads(line)
+                if "bad" in said:
+                    ended += 1
+                    if ended % 100 == 0:
+                        print(f"{kind:12} {ended:6,} tried", file=sys.stderr, flush=True)
+                    if said["bad"]:
+                        bad.append(said)
+                        print(f"  {said['case']}: {'; '.join(said['bad'])}", file=sys.stderr, flush=True)
+                case = said["case"]
+        except KeyboardInterrupt:
+            process.kill()  # it would go on writing into a folder that is being removed
+            process.wait()
+            raise
+        finally:
             dog.cancel()
         if process.wait() == 0:
             break
