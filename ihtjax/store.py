@@ -26,6 +26,7 @@ from ihtjax.records import (
 )
 from ihtjax.schemas import check_content
 from ihtjax.sealed import has_seal, record_in, sealed_parquet
+from ihtjax.text import printable
 
 Units = dict[Unit, dict[str, Any]]
 
@@ -38,7 +39,7 @@ class Damage(NamedTuple):
 
     def __str__(self):
         # Names of files may hold anything, such as what a terminal obeys, or no text at all.
-        path = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.path)
+        path = printable(self.path)
         return f"{path}: {self.what}"
 
 

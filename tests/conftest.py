@@ -1,9 +1,13 @@
+import json
+import shutil
+
 import matplotlib
 import pandas as pd
 import pytest
 from sklearn import datasets
 
 from ihtjax import SweepConfig, progress, sweep
+from ihtjax.records import with_checksum
 from ihtjax.store import RunDirectory
 
 matplotlib.use("Agg")
@@ -16,6 +20,14 @@ def forget(run_dir, unit):
     for table in units.pop(unit)["files"]:
         (run.path / unit.path(table)).unlink()
     run.write_units(units)
+
+
+def edit(run_dir, name, change):
+    """Change a record and give it the right checksum, as somebody would who means harm."""
+    content = json.loads((run_dir / name).read_text())
+    del content["sha256"]
+    change(content)
+    (run_dir / name).write_bytes(with_checksum(content))
 
 
 class Notes(progress.Silent):
@@ -43,6 +55,12 @@ def small():
 @pytest.fixture(scope="session")
 def small_run(small, tmp_path_factory):
     return sweep(small, tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    """A copy that a test may harm."""
+    return shutil.copytree(small_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")

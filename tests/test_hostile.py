@@ -16,24 +16,13 @@ from click.testing import CliRunner
 
 from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
 from ihtjax.cli import cli
-from ihtjax.records import Damaged, Unit, with_checksum, without_checksum
+from ihtjax.records import Damaged, Unit, without_checksum
 from ihtjax.sealed import record_in, sealed_parquet
 from ihtjax.store import Damage, RunDirectory
 from ihtjax.sweeps import plan, unfinished
+from tests.conftest import edit
 
 UNIT = Unit("iht", 3, 0, 20)
-
-
-@pytest.fixture
-def run(small_run, tmp_path):
-    return shutil.copytree(small_run, tmp_path / "run")
-
-
-def edit(run, name, change):
-    content = json.loads((run / name).read_text())
-    del content["sha256"]
-    change(content)
-    (run / name).write_bytes(with_checksum(content))
 
 
 def forge(run, unit, table, change, listed=True):

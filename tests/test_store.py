@@ -15,23 +15,10 @@ import pytest
 
 from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.files import read_file, write_atomically, write_output
-from ihtjax.records import Damaged, Unit, unit_of, with_checksum, without_checksum
+from ihtjax.records import Damaged, Unit, unit_of, without_checksum
 from ihtjax.sealed import arrow_reader, record_in, sealed_parquet
 from ihtjax.store import RunDirectory
-from tests.conftest import Notes
-
-
-@pytest.fixture
-def run(small_run, tmp_path):
-    return shutil.copytree(small_run, tmp_path / "run")
-
-
-def edit(run, name, change):
-    """Change a record and give it the right checksum, as somebody would who means harm."""
-    content = json.loads((run / name).read_text())
-    del content["sha256"]
-    change(content)
-    (run / name).write_bytes(with_checksum(content))
+from tests.conftest import Notes, edit
 
 
 def tree(folder):
