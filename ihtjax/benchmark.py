@@ -112,7 +112,8 @@ def bench(
         "import": median["import"],
         "compile": compile_seconds,
         "monte_carlo": calls * median["first_step_call"] / workers(),
-        "iteration": calls * (median["whole_call"] - median["first_step_call"]) / workers(),
+        # The noise of two measurements may exceed what a few steps take.
+        "iteration": calls * max(0.0, median["whole_call"] - median["first_step_call"]) / workers(),
         "writing": levels * median["writing_a_level"],
     }
     total = sum(parts.values())

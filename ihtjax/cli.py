@@ -422,7 +422,7 @@ def main(argv: list[str] | None = None) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-# What errors of the library call by its Python name.
+# What errors of the library call by its Python name, beside the name of a parameter at their start.
 OPTIONS = {"overwrite=True": "--overwrite", "enumerate_supports=False": "--no-enumerate"}
 
 
@@ -433,5 +433,9 @@ def _reason(error: OSError) -> str:
 def fail(message: str) -> None:
     for argument, option in OPTIONS.items():
         message = message.replace(argument, option)
+    name, colon, rest = message.partition(": ")
+    flags = {its.name: its.opts[0] for command in cli.commands.values() for its in command.params}
+    if flags.get(name, "").startswith("--"):
+        message = flags[name] + colon + rest
     click.echo(f"ihtjax: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

@@ -139,7 +139,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     whole = {} if stored is None else run.survey().whole
     done = [unit for unit in whole if unit.method != "all"]
     if not done:
-        return "nothing was finished yet"
+        return "nothing was finished yet, the same command begins anew"
     anything = {"levels": None, "trials": None, "target": None}
     if stored["config"] | anything != config.to_json() | anything:
         return f"{run_dir} still holds the results that were there, nothing of this sweep"
