@@ -429,6 +429,14 @@ def test_sane_data_give_no_warning(recwarn):
     assert best.within < 1e-10 and not recwarn.list
 
 
+def test_a_step_that_no_part_of_lowers_the_loss_is_not_taken(recwarn):
+    """Trial 220 of the paper's sweep, separated: near a loss of .003 a support's Hessian is rounding, its step 1e16."""
+    ((X, y, _),) = training_rows(SweepConfig(), [450616397])
+    best = best_subset(X, y, 7)
+    assert best.loss < 1e-9 and best.within < 1e-9 and best.existence == "separated" and not recwarn.list
+    assert f(best.theta, X, y) < 1e-9 and np.abs(best.theta).max() < 1e9
+
+
 # Existence.
 
 

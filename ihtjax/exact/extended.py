@@ -95,4 +95,4 @@ def polish(
     within += 2 * np.finfo(np.longdouble).eps * (np.abs(A).mean(0) @ np.abs(v)).sum()
     theta = np.zeros(support.shape)
     theta[k, f] = v
-    return float(loss), theta, float(within), decrement
+    return float(loss), theta, float(min(within, loss)), decrement  # f is never below 0

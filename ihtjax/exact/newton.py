@@ -23,6 +23,8 @@ RIDGE = 1e-14
 UNRESOLVED = 1e-13
 # Along a direction that separates, the Hessian falls to about DECREMENT.
 SAFE_PIVOT = 1e-6
+# No shorter part of a step is tried.
+SHORTEST = 1e-10
 # At a minimiser to the last digits.
 SHARP = 1e-24
 # Infima that may be exceeded by more are sought again in extended precision.
@@ -171,15 +173,16 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
         out[3][to[~short]] = dual_gap(P[..., far], dz[..., ~short], rows.X @ V[..., far])
         out[3][to[~resolved[which]]] = np.inf
         out[3][to] += 2 * np.finfo(np.float64).eps * (rows.mean_size @ np.abs(V[..., which])).sum(0)
-        out[3][to] = np.minimum(out[3][to], loss[which])  # f is never below 0
+        out[3][to] = np.fmin(out[3][to], loss[which])  # f is never below 0
 
     lane = np.arange(len(flat))
     V = np.zeros((rows.K, rows.D, len(flat)))
     loss, P = rows.probabilities(V)
-    decrement_before = np.full(len(flat), np.inf)
+    decrement_before, stuck = np.full(len(flat), np.inf), np.zeros(len(flat), bool)
     for _ in range(MAX_ITERATIONS):
         step, decrement, pivot, resolved = _newton_step(rows, P, entry)
-        done = ~(decrement > DECREMENT)
+        # f is never below 0: where it is that small no further step pays, and one may be beyond what floats hold.
+        done = ~(decrement > DECREMENT) | (loss <= DECREMENT) | stuck
         if done.any():
             leave(done, step, decrement, pivot, resolved)
             keep = ~done
@@ -188,7 +191,7 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
             lane, V, loss, step, entry = lane[keep], V[..., keep], loss[keep], step[..., keep], entry[:, keep]
             decrement, decrement_before, P = decrement[keep], decrement_before[keep], P[..., keep]
         slow = decrement > 0.2 * decrement_before
-        V, loss, P = _search(rows, V, loss, step, decrement, slow)
+        V, loss, P, stuck = _search(rows, V, loss, step, decrement, slow)
         decrement_before = decrement
     else:
         leave(np.full(len(lane), True), *_newton_step(rows, P, entry))
@@ -276,7 +279,10 @@ def _solve_positive_definite(H, g):
 
 
 def _search(rows, V, loss, step, decrement, slow):
-    """Go along the step: half as far until f falls enough, or, on slow lanes, four times as far while that pays."""
+    """Go along the step: half as far until f falls enough, or, on slow lanes, four times as far while that pays.
+
+    A lane stays where it is, and is stuck, if no part of its step lowers f: the Hessian lacks digits there.
+    """
     length = np.ones(len(loss))
     moved = V + step
     new, P = rows.probabilities(moved)
@@ -287,7 +293,12 @@ def _search(rows, V, loss, step, decrement, slow):
         moved[..., bad] = V[..., bad] + length[bad] * step[..., bad]
         new[bad], P[..., bad] = rows.probabilities(moved[..., bad])
         worse = ~(new[bad] <= loss[bad] - 1e-4 * length[bad] * decrement[bad] + 1e-15)
-        bad = bad[worse & (length[bad] > 1e-10)]
+        length[bad[worse & (length[bad] <= SHORTEST)]] = 0
+        bad = bad[worse & (length[bad] > 0)]
+    stuck = length == 0
+    if stuck.any():
+        moved[..., stuck] = V[..., stuck]
+        new[stuck], P[..., stuck] = rows.probabilities(V[..., stuck])
     more = np.flatnonzero(slow & (length == 1))
     while len(more):
         length[more] *= 4
@@ -297,4 +308,4 @@ def _search(rows, V, loss, step, decrement, slow):
         more, longer, its_loss, its_P = more[better], longer[..., better], its_loss[better], its_P[..., better]
         moved[..., more], new[more], P[..., more] = longer, its_loss, its_P
         more = more[length[more] < 64]
-    return moved, new, P
+    return moved, new, P, stuck
