@@ -21,9 +21,10 @@ import numpy as np
 from jax import lax
 from work import STEP_SIZE, Program, Work, make_work
 
-from ihtjax import SweepConfig, draws, iht_step
-from ihtjax.data import load_table
-from ihtjax.engine import make_engine, program, run_block, workers
+from ihtjax import SweepConfig, iht_step
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps.engine import make_engine, program, run_block, workers
 
 FLAGS = "-O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast -fno-math-errno -pthread".split()
 # Runs a command on one core; `preexec_fn` isn't safe in a process with threads.

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ihtjax import InputError, cli, load
-from ihtjax.store import RunDirectory
+from ihtjax import InputError, load
+from ihtjax.cli import commands
+from ihtjax.sweeps.store.run import RunDirectory
 
 SMALL = "--levels 2,3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 LARGER = "--levels 2,3,5,7 --trials 25 --steps 300 --n-monte 10 --curve-points 8".split()
@@ -120,7 +121,7 @@ def command(*argv) -> Done:
     code = error = None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main(argv)
+            commands.main(argv)
         except SystemExit as end:
             code = end.code or 0
         except BaseException as end:

@@ -84,9 +84,9 @@ def run(case: dict) -> dict:
     """One sweep of one level: seconds to import and compile, seconds of the sweep without them, peak memory."""
     began = time.perf_counter()
     from ihtjax import SweepConfig, sweep
-    from ihtjax.benchmark import peak_memory
-    from ihtjax.data import load_table
-    from ihtjax.engine import check_batch, make_engine, program
+    from ihtjax.problems.table import load_table
+    from ihtjax.study.benchmark import peak_memory
+    from ihtjax.sweeps.engine import check_batch, make_engine, program
 
     n = case["classes"] * (case["features"] + 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def random_table(case: dict, path: Path) -> dict:
 
 
 def environment() -> dict:
-    from ihtjax.engine import describe_environment, workers
+    from ihtjax.sweeps.engine import describe_environment, workers
 
     described = describe_environment(0)
     del described["batch"]

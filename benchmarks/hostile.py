@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ground import TABLES, Ground
 
-from ihtjax.config import SweepConfig
-from ihtjax.records import Unit, with_checksum
-from ihtjax.sealed import record_in, sealed_parquet
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.store.records import Unit, with_checksum
+from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 
 # What the pristine run of `ground` has.
 FIRST, SECOND, DENSE = Unit("iht", 3, 0, 12), Unit("iht", 3, 12, 20), Unit("gd", 15, 0, 12)

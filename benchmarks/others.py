@@ -11,7 +11,7 @@ import numpy as np
 from compiled import loss
 from work import STEP_SIZE, Program, Work, losses, timed
 
-from ihtjax.engine import workers
+from ihtjax.sweeps.engine import workers
 
 
 def torch_loop(work: Work) -> Program:

@@ -20,9 +20,9 @@ import numpy as np
 import others
 from work import STEP_SIZE, make_work
 
-from ihtjax.benchmark import cpu_model
-from ihtjax.data import load_table
-from ihtjax.engine import check_batch, describe_environment, workers
+from ihtjax.problems.table import load_table
+from ihtjax.study.benchmark import cpu_model
+from ihtjax.sweeps.engine import check_batch, describe_environment, workers
 
 S, N = 7, 15  # sparsity level, and the number of parameters: the dense fit's
 OURS, DENSE = "ihtjax", "ihtjax, dense fit"

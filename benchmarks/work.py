@@ -8,10 +8,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ihtjax import SweepConfig, draws, trial_inputs
-from ihtjax.data import load_table
-from ihtjax.engine import make_problem
-from ihtjax.trial import lanes
+from ihtjax import SweepConfig, trial_inputs
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.trial import lanes
 
 STEP_SIZE = 1.5
 LOSS_TOLERANCE = 1e-4  # nats

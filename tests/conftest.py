@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from ihtjax import SweepConfig, progress, sweep
-from ihtjax.records import with_checksum
-from ihtjax.store import RunDirectory
+from ihtjax import SweepConfig, sweep
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.store.records import with_checksum
+from ihtjax.sweeps.store.run import RunDirectory
 
 matplotlib.use("Agg")
 

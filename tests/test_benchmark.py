@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from ihtjax import SweepConfig, benchmark
-from ihtjax.benchmark import bench, flop_per_lane_step, render
-from ihtjax.cli import main
-from ihtjax.data import load_table
-from ihtjax.engine import make_problem
+from ihtjax import SweepConfig
+from ihtjax.cli.commands import main
+from ihtjax.problems.table import load_table
+from ihtjax.study import benchmark
+from ihtjax.study.benchmark import bench, flop_per_lane_step, render
+from ihtjax.sweeps.engine import make_problem
 
 
 def test_bench_reports_rates_and_parts_that_add_up():

@@ -6,8 +6,8 @@ import pytest
 import reference
 
 from ihtjax import InputError, softmax_bounds, squared_error_bounds
-from ihtjax.data import load_table
 from ihtjax.exact import bounds
+from ihtjax.problems.table import load_table
 
 IRIS = load_table("iris")
 ROWS = np.random.default_rng(7).permutation(150)[:120]

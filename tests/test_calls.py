@@ -16,7 +16,7 @@ import pytest
 
 import ihtjax
 from ihtjax import InputError, SweepConfig
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps.store.run import RunDirectory
 
 KEY = jax.random.key(0)
 ODD = {

@@ -7,8 +7,8 @@ import reference
 from click.testing import CliRunner
 from scipy import optimize, stats
 
-from ihtjax import InputError, SweepConfig, cli, load, progress, sweep
-from ihtjax.exact.optimality import certify_run
+from ihtjax import InputError, SweepConfig, load, sweep
+from ihtjax.cli import commands
 from ihtjax.paper.claimed_numbers import QUESTIONS as NUMBERS
 from ihtjax.paper.claimed_numbers import counterexample, growth, largest_kept
 from ihtjax.paper.claimed_objective import unbounded_supports, with_a_full_block
@@ -37,7 +37,9 @@ from ihtjax.paper.verdicts import (
     surely_more,
     within,
 )
-from ihtjax.single import run_trial
+from ihtjax.study.optimality import certify_run
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.single import run_trial
 
 KEYS = ["id", "where", "claim", "statistic", "value", "low", "high", "verdict", "why", "seen"]
 
@@ -283,7 +285,7 @@ def test_ids_are_unique_and_verdicts_known(small_claims, small_run):
 
 
 def test_json_has_the_promised_keys(small_run):
-    done = CliRunner().invoke(cli.cli, ["report", str(small_run), "--json"])
+    done = CliRunner().invoke(commands.cli, ["report", str(small_run), "--json"])
     listed = json.loads(done.stdout)["claims"]
     assert all(list(claim) == KEYS for claim in listed)
     assert "fig9-step-size-rises" in {claim["id"] for claim in listed}

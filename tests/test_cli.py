@@ -13,10 +13,11 @@ import termios
 import pytest
 from sklearn.datasets import load_diabetes
 
-from ihtjax import SweepConfig, load, progress
-from ihtjax.cli import main
-from ihtjax.records import Unit
-from ihtjax.store import RunDirectory
+from ihtjax import SweepConfig, load
+from ihtjax.cli.commands import main
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.run import RunDirectory
 from tests.conftest import forget
 
 SMALL = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ihtjax import InputError, SweepConfig
-from ihtjax.config import parse_levels
+from ihtjax.sweeps.config import parse_levels
 
 
 def test_is_frozen_hashable_and_normalises_its_levels():

@@ -6,8 +6,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from ihtjax import InputError
-from ihtjax.data import load_table, table_of
-from ihtjax.softmax import SoftmaxRegression
+from ihtjax.problems.softmax import SoftmaxRegression
+from ihtjax.problems.table import load_table, table_of
 
 
 def test_iris_is_fishers():

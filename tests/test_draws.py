@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from ihtjax import SweepConfig, draws, trial_inputs
+from ihtjax import SweepConfig, trial_inputs
+from ihtjax.solvers import draws
 
 
 def triples(root, trials):

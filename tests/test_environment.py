@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from ihtjax import InputError, SweepConfig, load, sweep
-from ihtjax.engine import differences, instruction_set
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps.engine import differences, instruction_set
+from ihtjax.sweeps.store.run import RunDirectory
 
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 EVERYTHING = {

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ihtjax.exponential import LARGEST_EXPONENT, exp2
+from ihtjax.problems.exponential import LARGEST_EXPONENT, exp2
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-7), (np.float64, 2e-14)])

@@ -13,9 +13,9 @@ from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
 from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
-from ihtjax.plots import draw_budget, draw_trial
-from ihtjax.single import run_trial
-from ihtjax.store import RunDirectory
+from ihtjax.study.plots import draw_budget, draw_trial
+from ihtjax.sweeps.single import run_trial
+from ihtjax.sweeps.store.run import RunDirectory
 
 QUANTITIES = dict(zip(AGAINST_S, ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")))
 NO_CERTIFICATES = {"gap", "steps"}

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
-from ihtjax.cli import cli
-from ihtjax.records import Damaged, Unit, without_checksum
-from ihtjax.sealed import record_in, sealed_parquet
-from ihtjax.store import Damage, RunDirectory
-from ihtjax.sweeps import plan, unfinished
+from ihtjax.cli.commands import cli
+from ihtjax.sweeps.runner import plan, unfinished
+from ihtjax.sweeps.store.records import Damaged, Unit, without_checksum
+from ihtjax.sweeps.store.run import Damage, RunDirectory
+from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 from tests.conftest import edit
 
 UNIT = Unit("iht", 3, 0, 20)

@@ -12,9 +12,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from ihtjax import SweepConfig, interrupts, load, progress, sweep
-from ihtjax.store import RunDirectory
-from ihtjax.sweeps import kept
+from ihtjax import SweepConfig, interrupts, load, sweep
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.runner import kept
+from ihtjax.sweeps.store.run import RunDirectory
 
 # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
 LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

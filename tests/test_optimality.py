@@ -9,10 +9,10 @@ import pytest
 import reference
 
 from ihtjax import InputError, SweepConfig, best_subset, certify_run, existence, gaps, load, sweep, trial_inputs
-from ihtjax.cli import main
-from ihtjax.data import load_table
-from ihtjax.store import RunDirectory
-from ihtjax.summaries import render_gaps
+from ihtjax.cli.commands import main
+from ihtjax.problems.table import load_table
+from ihtjax.study.summaries import render_gaps
+from ihtjax.sweeps.store.run import RunDirectory
 
 KEY = ["method", "s", "trial"]
 
@@ -155,7 +155,7 @@ def as_an_older_version_left_it(run, copy):
 
 
 def test_certificates_of_an_older_version_are_read_and_done_again(run, small_run, monkeypatch, tmp_path):
-    from ihtjax.exact import optimality
+    from ihtjax.study import optimality
 
     monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
     whole = certify_run(shutil.copytree(small_run, tmp_path / "new"))
@@ -235,7 +235,7 @@ def test_what_is_torn_is_computed_again_at_all_its_levels(small_run, tmp_path):
 
 
 def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
-    from ihtjax.exact import optimality
+    from ihtjax.study import optimality
 
     monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
     copy = shutil.copytree(small_run, tmp_path / "run")
@@ -319,7 +319,7 @@ def test_another_model_is_refused(small_run, monkeypatch, capsys):
         def __init__(self, *args):
             self.n = 15
 
-    monkeypatch.setattr("ihtjax.exact.optimality.make_problem", Perceptron)
+    monkeypatch.setattr("ihtjax.study.optimality.make_problem", Perceptron)
     code, _, err = call(capsys, "oracle", small_run)
     assert code == 2 and err == (
         "ihtjax: error: Perceptron: no oracle for this model, expected a run of softmax regression\n"

@@ -8,13 +8,14 @@ import pytest
 import reference
 from scipy import optimize
 
-from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, draws, existence, interrupts
-from ihtjax.data import load_table
+from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, existence, interrupts
 from ihtjax.exact import newton as newton_module
 from ihtjax.exact import oracle
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima
-from ihtjax.exact.optimality import training_rows
 from ihtjax.exact.oracle import Search, check_levels
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.study.optimality import training_rows
 
 IRIS = load_table("iris")
 

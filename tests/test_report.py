@@ -9,7 +9,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from ihtjax import cli, sweep
+from ihtjax import sweep
+from ihtjax.cli import commands
 from ihtjax.paper import page
 from ihtjax.paper.beside import beside
 from ihtjax.paper.evidence import Evidence
@@ -54,7 +55,7 @@ def written(small_run, monkeypatch_module):
 
     every = drawings.drawn
     monkeypatch_module.setattr(drawings, "drawn", lambda run_dir: every(run_dir, ["fig09", "table1", "gap"]))
-    done = CliRunner().invoke(cli.cli, ["report", str(small_run)], catch_exceptions=False)
+    done = CliRunner().invoke(commands.cli, ["report", str(small_run)], catch_exceptions=False)
     path = small_run / "report.html"
     assert done.exit_code == 0 and str(path) in done.stdout
     yield path
@@ -186,15 +187,15 @@ def test_only_what_differs_is_shown_beside(small_run, found):
 
 
 def test_json_holds_the_verdicts_of_both_runs(small_run, stopped):
-    done = CliRunner().invoke(cli.cli, ["report", str(small_run), "--with", str(stopped), "--json"])
+    done = CliRunner().invoke(commands.cli, ["report", str(small_run), "--with", str(stopped), "--json"])
     both = json.loads(done.stdout)
-    alone = json.loads(CliRunner().invoke(cli.cli, ["report", str(stopped), "--json"]).stdout)["claims"]
+    alone = json.loads(CliRunner().invoke(commands.cli, ["report", str(stopped), "--json"]).stdout)["claims"]
     assert list(both["with"]) == [stopped.as_posix()]
     assert all(claim in alone for claim in both["with"][stopped.as_posix()])
 
 
 def test_what_is_done_is_told_from_the_start(small_run):
-    done = CliRunner().invoke(cli.cli, ["report", str(small_run), "--json"])
+    done = CliRunner().invoke(commands.cli, ["report", str(small_run), "--json"])
     lines = done.stderr.splitlines()
     assert lines[0] == f"reading {small_run}" and lines[1].startswith("claim 1 of") and len(lines) > 40
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import reference
 
-from ihtjax import draws, trial
-from ihtjax.data import Table, load_table
-from ihtjax.softmax import SoftmaxRegression, parameter_names
+from ihtjax.problems.softmax import SoftmaxRegression, parameter_names
+from ihtjax.problems.table import Table, load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps import trial
 
 IRIS = load_table("iris")
 

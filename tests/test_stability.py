@@ -3,9 +3,9 @@ import pytest
 import reference
 
 from ihtjax import canonical_support
-from ihtjax.data import load_table
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima, sharpened
 from ihtjax.exact.stability import is_ht_stable, limit_of_descent
+from ihtjax.problems.table import load_table
 
 IRIS = load_table("iris")
 ROWS = np.random.default_rng(2).permutation(150)[:120]

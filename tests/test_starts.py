@@ -3,7 +3,7 @@ import pytest
 import reference
 
 from ihtjax import InputError, SweepConfig, best_subset, build_atlas, hard_threshold, restart_budget
-from ihtjax.exact.starts import best_of, run_starts, starts_for, success_interval
+from ihtjax.study.starts import best_of, run_starts, starts_for, success_interval
 
 CONFIG = SweepConfig(steps=2000, step_size=0.6, curve_points=0, precision="float64")
 S = 3

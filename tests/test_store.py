@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ihtjax import InputError, certify_run, load, report, summary, sweep
-from ihtjax.files import read_file, write_atomically, write_output
-from ihtjax.records import Damaged, Unit, unit_of, without_checksum
-from ihtjax.sealed import arrow_reader, record_in, sealed_parquet
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps.store.files import read_file, write_atomically, write_output
+from ihtjax.sweeps.store.records import Damaged, Unit, unit_of, without_checksum
+from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.store.sealed import arrow_reader, record_in, sealed_parquet
 from tests.conftest import Notes, edit
 
 

@@ -7,8 +7,8 @@ import pytest
 from test_cli import call
 
 from ihtjax import SweepConfig, sweep
-from ihtjax.single import describe, run_trial
-from ihtjax.summaries import render, summary
+from ihtjax.study.summaries import render, summary
+from ihtjax.sweeps.single import describe, run_trial
 from ihtjax.text import conditions, printable
 
 

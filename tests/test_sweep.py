@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ihtjax import InputError, SweepConfig, load, progress, summary, sweep
-from ihtjax.engine import estimated_seconds, workers
-from ihtjax.files import write_atomically
-from ihtjax.records import Unit, with_checksum
-from ihtjax.store import RunDirectory
-from ihtjax.sweeps import gaps, plan, unfinished
+from ihtjax import InputError, SweepConfig, load, summary, sweep
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.engine import estimated_seconds, workers
+from ihtjax.sweeps.runner import gaps, plan, unfinished
+from ihtjax.sweeps.store.files import write_atomically
+from ihtjax.sweeps.store.records import Unit, with_checksum
+from ihtjax.sweeps.store.run import RunDirectory
 from tests.conftest import Notes, forget
 
 KEY = ["method", "s", "trial"]
@@ -404,7 +405,7 @@ def test_a_sweep_that_cannot_begin_leaves_no_directory(small, tmp_path, monkeypa
     def no_memory(*args):
         raise MemoryError
 
-    monkeypatch.setattr("ihtjax.sweeps.make_engine", no_memory)
+    monkeypatch.setattr("ihtjax.sweeps.runner.make_engine", no_memory)
     with pytest.raises(MemoryError):
         sweep(small, tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
@@ -452,7 +453,7 @@ def test_killed_five_times_and_resumed_equals_uninterrupted(tmp_path, monkeypatc
 
 
 def test_a_second_process_is_refused_at_once(small, small_run):
-    hold = "import sys; from ihtjax.store import RunDirectory\n"
+    hold = "import sys; from ihtjax.sweeps.store.run import RunDirectory\n"
     hold += "with RunDirectory(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, small_run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -489,7 +490,7 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ihtjax.sweeps.make_engine", stop)
+    monkeypatch.setattr("ihtjax.sweeps.runner.make_engine", stop)
     with pytest.raises(KeyboardInterrupt):
         sweep(SweepConfig(data=str(tables["wine"]), target="kind"), tmp_path / "run", show=notes)
     header, work, compiling = notes.lines

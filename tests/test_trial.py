@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import reference
 
-from ihtjax import SweepConfig, draws, iht_step, load, sweep, trial_inputs
-from ihtjax.data import load_table
-from ihtjax.engine import GPU_BATCH, make_engine, make_problem, program, run_block
-from ihtjax.single import run_trial
-from ihtjax.softmax import SoftmaxRegression
-from ihtjax.trial import curve_steps, run_batch
+from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
+from ihtjax.problems.softmax import SoftmaxRegression
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps.engine import GPU_BATCH, make_engine, make_problem, program, run_block
+from ihtjax.sweeps.single import run_trial
+from ihtjax.sweeps.trial import curve_steps, run_batch
 
 IRIS = load_table("iris")
 
@@ -241,7 +242,7 @@ def test_a_diverging_trial_is_marked_and_spoils_no_other(tmp_path):
 def test_a_nan_stays_in_its_lane():
     import jax.numpy as jnp
 
-    from ihtjax.trial import lanes
+    from ihtjax.sweeps.trial import lanes
 
     problem = SoftmaxRegression(IRIS)
     keys = jax.random.split(jax.random.key(0), 8)

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from ihtjax import progress
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import judge
 from ihtjax.paper.verdicts import UNDECIDED, Claim
+from ihtjax.sweeps import progress
 
 
 class Beside(NamedTuple):

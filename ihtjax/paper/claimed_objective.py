@@ -7,12 +7,12 @@ import numpy as np
 
 from ihtjax.exact.bounds import boehning, sparse_eigenvalue
 from ihtjax.exact.newton import SoftmaxRows, restricted_optima, sharpened
-from ihtjax.exact.optimality import Split
 from ihtjax.exact.separation import ATTAINED, existence
 from ihtjax.exact.stability import is_ht_stable
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, Questions
+from ihtjax.study.optimality import Split
 
 QUESTIONS = Questions()
 NO_ROWS = "The run's data can't be read any more."

@@ -22,7 +22,7 @@ from ihtjax.paper.verdicts import (
     share,
     spans,
 )
-from ihtjax.summaries import TOLERANCES
+from ihtjax.study.summaries import TOLERANCES
 
 QUESTIONS = Questions()
 

@@ -12,13 +12,13 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.data import Table, load_table
 from ihtjax.errors import InputError
-from ihtjax.plots import BLUE, GREY, ORANGE, label
-from ihtjax.reading import read
-from ihtjax.single import SingleTrial, run_trial
-from ihtjax.store import RunDirectory
-from ihtjax.sweeps import stored_config
+from ihtjax.problems.table import Table, load_table
+from ihtjax.study.plots import BLUE, GREY, ORANGE, label
+from ihtjax.sweeps.runner import stored_config
+from ihtjax.sweeps.single import SingleTrial, run_trial
+from ihtjax.sweeps.store.reading import read
+from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.text import printable
 
 PALE = "#cfe3f1"

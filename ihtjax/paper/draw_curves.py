@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.config import PAPERS_STOP_LOSS
 from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
-from ihtjax.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
-from ihtjax.reading import read
+from ihtjax.study.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
+from ihtjax.sweeps.config import PAPERS_STOP_LOSS
+from ihtjax.sweeps.store.reading import read
 
 MOST_PANELS = 16
 MOST_TRIALS = 10_000  # of a level, so that memory doesn't grow with the run

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
-from ihtjax.plots import BLUE, GREY, ORANGE, label, tidy
-from ihtjax.single import trial_inputs
+from ihtjax.study.plots import BLUE, GREY, ORANGE, label, tidy
+from ihtjax.sweeps.single import trial_inputs
 
 MOST_FEATURES = 12
 MOST_ROWS = 1000

@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS
-from ihtjax.exact.starts import restart_budget
 from ihtjax.paper.draw_common import (
     LANES,
     SEEDS,
@@ -23,7 +21,9 @@ from ihtjax.paper.draw_common import (
     trials_text,
 )
 from ihtjax.paper.draw_data import different_networks
-from ihtjax.plots import BLUE, ORANGE, draw_budget, tidy
+from ihtjax.study.plots import BLUE, ORANGE, draw_budget, tidy
+from ihtjax.study.starts import restart_budget
+from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS
 
 CERTAIN, OPEN = "#dadada", "#fbe6d8"
 DOTS = {"marker": ".", "markersize": 4, "linestyle": ""}

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
-from ihtjax.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
+from ihtjax.study.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
 
 MOST_PARAMETERS = 60  # more bars can't be told apart
 MOST_NODES = 16

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from ihtjax.errors import InputError, check, one_of, some_of
-from ihtjax.files import own_folder
 from ihtjax.paper import draw_curves, draw_data, draw_levels, draw_network
 from ihtjax.paper.draw_common import CannotDraw, Run, freeze
-from ihtjax.plots import save, typeset
+from ihtjax.study.plots import save, typeset
+from ihtjax.sweeps.store.files import own_folder
 
 FORMATS = ("png", "pdf", "svg")
 DRAWINGS = {

@@ -6,14 +6,14 @@ import os
 import numpy as np
 import pandas as pd
 
-from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError
-from ihtjax.exact.optimality import Split, training_rows
-from ihtjax.reading import load, read
-from ihtjax.single import SingleTrial, run_trial
-from ihtjax.store import RunDirectory
-from ihtjax.summaries import certificates_of
-from ihtjax.sweeps import stored_config, unfinished
+from ihtjax.study.optimality import Split, training_rows
+from ihtjax.study.summaries import certificates_of
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.runner import stored_config, unfinished
+from ihtjax.sweeps.single import SingleTrial, run_trial
+from ihtjax.sweeps.store.reading import load, read
+from ihtjax.sweeps.store.run import RunDirectory
 
 COLUMNS = (
     "trial s method data_seed step_size lipschitz_estimate train_loss test_loss train_accuracy test_accuracy epsilon "

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ihtjax import progress
 from ihtjax.errors import check, some_of
 from ihtjax.paper import claimed_numbers, claimed_objective, claimed_results, claimed_stability, claimed_steps
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Claim
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.store.run import RunDirectory
 
 EXPERIMENTS = (*claimed_results.QUESTIONS, *claimed_stability.QUESTIONS)
 ALL = (*claimed_numbers.QUESTIONS, *claimed_objective.QUESTIONS, *claimed_steps.QUESTIONS, *EXPERIMENTS)

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ihtjax import progress
 from ihtjax.errors import PATHS, check
-from ihtjax.files import write_atomically
 from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
 from ihtjax.paper.stated import DIFFERS, against_paper
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.store.files import write_atomically
+from ihtjax.sweeps.store.run import RunDirectory
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
 MARKS = {HOLDS: ("✓", "holds"), LIMITED: ("◐", "limited"), FAILS: ("✗", "fails"), UNDECIDED: ("?", "undecided")}

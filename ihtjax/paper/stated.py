@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ihtjax.config import SweepConfig
+from ihtjax.sweeps.config import SweepConfig
 
 SAME, DIFFERS, OURS = "as stated", "differs", "not stated: our choice"
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ihtjax import draws
-from ihtjax.algorithms import iht_step
-from ihtjax.certificate import Certificate, certify
-from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.lipschitz import estimate_lipschitz
+from ihtjax.solvers import draws
+from ihtjax.solvers.algorithms import iht_step
+from ihtjax.solvers.certificate import Certificate, certify
+from ihtjax.solvers.lipschitz import estimate_lipschitz
+from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10

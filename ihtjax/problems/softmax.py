@@ -9,11 +9,11 @@ import numpy as np
 from jax import lax, random
 from jax.custom_batching import custom_vmap
 
-from ihtjax.data import Table
-from ihtjax.draws import random_subset
 from ihtjax.errors import InputError
-from ihtjax.exponential import exp2
-from ihtjax.threshold import lanes_last
+from ihtjax.problems.exponential import exp2
+from ihtjax.problems.table import Table
+from ihtjax.solvers.draws import random_subset
+from ihtjax.solvers.threshold import lanes_last
 
 # With fewer features than this, logits are written out as sums, so that XLA fuses them with what follows.
 UNROLL_LIMIT = 16

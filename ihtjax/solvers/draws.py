@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
-from ihtjax.threshold import largest
+from ihtjax.solvers.threshold import largest
 
 # One seed used for two purposes gives two streams.
 DATA, INIT, SUPPORT = range(3)

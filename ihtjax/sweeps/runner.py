@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from ihtjax import interrupts, progress
-from ihtjax.columns import curves_table, trials_table
-from ihtjax.config import SweepConfig
-from ihtjax.data import Table, load_table
-from ihtjax.engine import (
+from ihtjax import interrupts
+from ihtjax.errors import BOOLEAN, InputError, an, check
+from ihtjax.problems.table import Table, load_table
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.columns import curves_table, trials_table
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.engine import (
     check_batch,
     describe_environment,
     differences,
@@ -29,11 +31,10 @@ from ihtjax.engine import (
     triples,
     workers,
 )
-from ihtjax.errors import BOOLEAN, InputError, an, check
-from ihtjax.reading import read
-from ihtjax.records import TABLES, Damaged, Unit, config_in
-from ihtjax.store import Damage, RunDirectory, Survey
-from ihtjax.trial import curve_steps
+from ihtjax.sweeps.store.reading import read
+from ihtjax.sweeps.store.records import TABLES, Damaged, Unit, config_in
+from ihtjax.sweeps.store.run import Damage, RunDirectory, Survey
+from ihtjax.sweeps.trial import curve_steps
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000

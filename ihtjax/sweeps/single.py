@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ihtjax import draws
-from ihtjax.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.data import load_table
-from ihtjax.engine import check_batch, make_engine, make_problem, program, run_block
 from ihtjax.errors import SEED, an, check, whole_number
-from ihtjax.trial import NEVER, Point, Result, curve_steps
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, run_block
+from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 
 
 class SingleTrial(NamedTuple):

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ihtjax import draws
-from ihtjax.config import CERTIFIED, SweepConfig
-from ihtjax.data import Table
 from ihtjax.errors import InputError, check, whole_number
-from ihtjax.exact.certified import certified_steps
-from ihtjax.softmax import SoftmaxRegression
-from ihtjax.threshold import PAIRWISE_LIMIT
-from ihtjax.trial import Point, Result, compile_batch, out_of_memory_named
+from ihtjax.problems.softmax import SoftmaxRegression
+from ihtjax.problems.table import Table
+from ihtjax.solvers import draws
+from ihtjax.solvers.threshold import PAIRWISE_LIMIT
+from ihtjax.sweeps.certified import certified_steps
+from ihtjax.sweeps.config import CERTIFIED, SweepConfig
+from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
 CPU_BATCH_NUMBERS = 38_400

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ihtjax.errors import BOOLEAN, InputError, check, one_of
-from ihtjax.records import TABLES, Damaged, Unit
-from ihtjax.schemas import schema_of
-from ihtjax.sealed import arrow_reader
-from ihtjax.store import RunDirectory
+from ihtjax.sweeps.store.records import TABLES, Damaged, Unit
+from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.store.schemas import schema_of
+from ihtjax.sweeps.store.sealed import arrow_reader
 
 
 def load(

@@ -4,11 +4,11 @@ import os
 
 import pandas as pd
 
-from ihtjax.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.errors import InputError
-from ihtjax.reading import load, read
-from ihtjax.store import RunDirectory
-from ihtjax.text import conditions
+from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.store.reading import load, read
+from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.words import conditions
 
 QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from ihtjax.config import SweepConfig
-from ihtjax.records import Unit
-from ihtjax.schemas import curves_schema, trials_schema
-from ihtjax.trial import NEVER, Point, Result
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.schemas import curves_schema, trials_schema
+from ihtjax.sweeps.trial import NEVER, Point, Result
 
 
 def trials_table(

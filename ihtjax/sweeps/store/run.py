@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import filelock
 import pyarrow as pa
 
-from ihtjax import files
 from ihtjax.errors import PATH, InputError, check
-from ihtjax.records import (
+from ihtjax.sweeps.store import files
+from ihtjax.sweeps.store.records import (
     TABLES,
     Damaged,
     Held,
@@ -24,8 +24,8 @@ from ihtjax.records import (
     with_checksum,
     without_checksum,
 )
-from ihtjax.schemas import check_content
-from ihtjax.sealed import has_seal, record_in, sealed_parquet
+from ihtjax.sweeps.store.schemas import check_content
+from ihtjax.sweeps.store.sealed import has_seal, record_in, sealed_parquet
 from ihtjax.text import printable
 
 Units = dict[Unit, dict[str, Any]]

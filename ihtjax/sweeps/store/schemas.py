@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ihtjax.records import Damaged, Unit
-from ihtjax.sealed import arrow_reader
+from ihtjax.sweeps.store.records import Damaged, Unit
+from ihtjax.sweeps.store.sealed import arrow_reader
 
 INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
     pa.int16(),

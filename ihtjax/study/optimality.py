@@ -11,22 +11,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ihtjax import draws, interrupts, progress
-from ihtjax.config import MAX_LEVEL, SweepConfig
-from ihtjax.data import load_table
-from ihtjax.engine import make_problem
+from ihtjax import interrupts
 from ihtjax.errors import BOOLEAN, InputError, check, levels_up_to, whole_number
 from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
 from ihtjax.exact.stability import minimizers_on_support
 from ihtjax.exact.symmetry import canonical_support
-from ihtjax.reading import load
-from ihtjax.records import Unit
-from ihtjax.schemas import certificates_schema
-from ihtjax.softmax import SoftmaxRegression
-from ihtjax.store import RunDirectory
-from ihtjax.sweeps import gaps, stored_config, unfinished
+from ihtjax.problems.softmax import SoftmaxRegression
+from ihtjax.problems.table import load_table
+from ihtjax.solvers import draws
+from ihtjax.sweeps import progress
+from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
+from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.runner import gaps, stored_config, unfinished
+from ihtjax.sweeps.store.reading import load
+from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.store.schemas import certificates_schema
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50

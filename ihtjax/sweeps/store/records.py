@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ihtjax.config import MAX_LEVEL, SweepConfig
 from ihtjax.errors import InputError, whole_number
+from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
 from ihtjax.text import is_printable
 
 # Format 1 had no checksums, and called files by their paths.

@@ -15,9 +15,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 
 from ihtjax.errors import InputError
-from ihtjax.exact.starts import best_of
-from ihtjax.files import write_atomically
-from ihtjax.single import SingleTrial
+from ihtjax.study.starts import best_of
+from ihtjax.sweeps.single import SingleTrial
+from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.text import printable
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ihtjax.config import SweepConfig
 from ihtjax.errors import InputError, an, check, whole_number
 from ihtjax.exact.newton import LANES, SoftmaxRows, sharpened
-from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import TIE, Search
 from ihtjax.exact.stability import is_ht_stable
-from ihtjax.exact.starts import Starts, check_seed, run_starts
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
-from ihtjax.softmax import parameter_names
-from ihtjax.text import conditions
+from ihtjax.problems.softmax import parameter_names
+from ihtjax.study.optimality import Split, training_rows
+from ihtjax.study.starts import Starts, check_seed, run_starts
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.words import conditions
 
 MAX_SUPPORTS = 200_000
 # A start counts as arrived where its loss is within this of its support's infimum (nats).

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from ihtjax import draws
 from ihtjax.exact.bounds import certified_step_size
+from ihtjax.solvers import draws
 
 
 def certified_steps(problem, data_seeds: np.ndarray, s: int) -> np.ndarray:

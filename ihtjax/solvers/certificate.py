@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ihtjax.errors import POSITIVE, InputError, check, shown, whole_number
-from ihtjax.threshold import as_vector
+from ihtjax.solvers.threshold import as_vector
 
 
 class Certificate(NamedTuple):

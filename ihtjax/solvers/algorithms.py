@@ -10,11 +10,11 @@ import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from ihtjax.certificate import Certificate, certify
-from ihtjax.draws import root_key
 from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, is_traced, shown, whole_number
-from ihtjax.lipschitz import as_key, estimate_lipschitz, slope_at
-from ihtjax.threshold import as_vector, hard_threshold
+from ihtjax.solvers.certificate import Certificate, certify
+from ihtjax.solvers.draws import root_key
+from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz, slope_at
+from ihtjax.solvers.threshold import as_vector, hard_threshold
 
 
 def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ihtjax.config import SweepConfig
-from ihtjax.data import load_table
-from ihtjax.engine import check_batch, make_engine, program, run_block, triples
 from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.optimality import Split, training_rows
 from ihtjax.exact.oracle import Search, check_levels
-from ihtjax.text import conditions
+from ihtjax.problems.table import load_table
+from ihtjax.study.optimality import Split, training_rows
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.engine import check_batch, make_engine, program, run_block, triples
+from ihtjax.sweeps.words import conditions
 
 
 class Starts(NamedTuple):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from ihtjax.draws import random_subsets
 from ihtjax.errors import FUNCTION, InputError, check, shown, whole_number
-from ihtjax.threshold import as_vector, hard_threshold
+from ihtjax.solvers.draws import random_subsets
+from ihtjax.solvers.threshold import as_vector, hard_threshold
 
 
 def estimate_lipschitz(

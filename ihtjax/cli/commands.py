@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from ihtjax import interrupts
-from ihtjax.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.errors import InputError
+from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_levels
 from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
@@ -101,15 +101,15 @@ def sweep(run_dir, batch, overwrite, **options):
       ihtjax sweep results/small --levels 3,5,7 --trials 200
     """
     config = SweepConfig(**options)
-    from ihtjax import progress, sweeps
-    from ihtjax.summaries import render, summary
+    from ihtjax.study.summaries import render, summary
+    from ihtjax.sweeps import progress, runner
 
     def kept():
-        return sweeps.kept(run_dir, config, overwrite)
+        return runner.kept(run_dir, config, overwrite)
 
     interrupts.last_words(lambda: f"stopped; {kept()}")
     try:
-        sweeps.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=progress.for_stream())
+        runner.sweep(config, run_dir, batch=batch, overwrite=overwrite, show=progress.for_stream())
     except OSError as error:
         raise InputError(f"{_reason(error)}; {kept()}") from error
     interrupts.last_words(lambda: "stopped; the sweep is finished, see: ihtjax summary")
@@ -136,10 +136,10 @@ def trial(s, data_seed, init_seed, support_seed, plot, batch, **options):
       ihtjax trial --s 7 --data-seed 42 --init-seed 21 --support-seed 84 --plot trial.png
     """
     config = SweepConfig(**options)
-    from ihtjax import single
+    from ihtjax.sweeps import single
 
     if plot is not None:
-        from ihtjax import plots
+        from ihtjax.study import plots
 
         plots.check(plot)
     ran = single.run_trial(config, s, data_seed, init_seed, support_seed, batch)
@@ -158,10 +158,11 @@ def summary(run_dir):
     Example:
       ihtjax summary results/paper
     """
-    from ihtjax import store, summaries
-    from ihtjax.sweeps import unfinished
+    from ihtjax.study import summaries
+    from ihtjax.sweeps.runner import unfinished
+    from ihtjax.sweeps.store.run import RunDirectory
 
-    run = store.RunDirectory(run_dir)
+    run = RunDirectory(run_dir)
     click.echo(summaries.render(summaries.summary(run_dir), run_dir))
     todo = unfinished(run)
     if todo:
@@ -208,8 +209,8 @@ def verify(run_dir):
     Example:
       ihtjax verify results/paper
     """
-    from ihtjax.store import RunDirectory
-    from ihtjax.sweeps import unfinished
+    from ihtjax.sweeps.runner import unfinished
+    from ihtjax.sweeps.store.run import RunDirectory
 
     run = RunDirectory(run_dir).require()
     found = run.survey()
@@ -250,9 +251,9 @@ def oracle(run_dir, **options):
     Example:
       ihtjax oracle results/paper
     """
-    from ihtjax import progress, summaries
-    from ihtjax.exact import optimality
-    from ihtjax.store import RunDirectory
+    from ihtjax.study import optimality, summaries
+    from ihtjax.sweeps import progress
+    from ihtjax.sweeps.store.run import RunDirectory
 
     def kept():
         trials = sum(unit.stop - unit.start for unit in RunDirectory(run_dir).units() if unit.method == "all")
@@ -284,11 +285,11 @@ def atlas(s, data_seed, starts, plot, csv, **options):
       ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
     """
     config = SweepConfig(**(options | {"curve_points": 0}))
-    from ihtjax import files
-    from ihtjax.exact import atlas as atlases
+    from ihtjax.study import atlas as atlases
+    from ihtjax.sweeps.store import files
 
     if plot is not None:
-        from ihtjax import plots
+        from ihtjax.study import plots
 
         plots.check(plot)
     found = atlases.build_atlas(config, s, data_seed, starts)
@@ -317,10 +318,10 @@ def restarts(data_seed, starts, epsilon, plot, **options):
       ihtjax restarts --data-seed 42 --levels 3,5,7 --plot restarts.png
     """
     config = SweepConfig(**(options | {"curve_points": 0}))
-    from ihtjax.exact import starts as many
+    from ihtjax.study import starts as many
 
     if plot is not None:
-        from ihtjax import plots
+        from ihtjax.study import plots
 
         plots.check(plot)
     table = many.restart_budget(config, data_seed, starts, epsilon)
@@ -351,8 +352,8 @@ def report(run_dir, as_json, others):
       ihtjax sweep results/stopped --stop-loss 0.05
       ihtjax report results/paper --with results/stopped
     """
-    from ihtjax import progress
     from ihtjax.paper import page
+    from ihtjax.sweeps import progress
 
     show = progress.for_stream()
     if as_json:
@@ -385,7 +386,8 @@ def bench(repeats, **options):
     config = SweepConfig(**options)
     import json
 
-    from ihtjax import benchmark, progress
+    from ihtjax.study import benchmark
+    from ihtjax.sweeps import progress
 
     found = benchmark.bench(config, repeats=repeats, show=progress.for_stream())
     click.echo("\n" + benchmark.render(found), err=True)

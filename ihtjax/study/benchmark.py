@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ihtjax.config import SweepConfig
-from ihtjax.data import load_table
-from ihtjax.engine import (
+from ihtjax.problems.table import load_table
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.engine import (
     check_batch,
     describe_environment,
     make_engine,
@@ -31,10 +31,10 @@ from ihtjax.engine import (
     triples,
     workers,
 )
-from ihtjax.progress import Silent
-from ihtjax.records import Unit
-from ihtjax.store import RunDirectory
-from ihtjax.sweeps import config_record, unit_tables
+from ihtjax.sweeps.progress import Silent
+from ihtjax.sweeps.runner import config_record, unit_tables
+from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.run import RunDirectory
 
 RATE_STEPS = 4000
 MATRIX_SIZE = {"cpu": 2048}  # a second of work at most, and too large for a cache
@@ -261,7 +261,7 @@ def _spread(values):
 
 def _import_seconds() -> float:
     """Start a Python that imports what a sweep needs, and end it."""
-    command = [sys.executable, "-c", "import ihtjax.cli, ihtjax.sweeps, ihtjax.summaries"]
+    command = [sys.executable, "-c", "import ihtjax.cli.commands, ihtjax.sweeps.runner, ihtjax.study.summaries"]
     return _timed(lambda: subprocess.run(command, check=True, env=os.environ))[0]
 
 

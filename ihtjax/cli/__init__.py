@@ -1,0 +1,3 @@
+"""The command line, made from the configuration's fields."""
+
+from ihtjax.cli.commands import main as main

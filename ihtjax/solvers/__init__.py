@@ -1,0 +1,1 @@
+"""How to minimise under a sparsity constraint: functions of arrays."""

@@ -1,0 +1,1 @@
+"""Many trials: configuration, draws, trials, programs, tables."""
