@@ -141,8 +141,8 @@ class Search:
 
     def __init__(self, rows: SoftmaxRows):
         self.rows = rows
-        self.found = {}
-        self.tied = {}
+        self.found: dict[bytes, Solved] = {}
+        self.tied: dict[int, tuple[np.ndarray, bool]] = {}
         self.least_of_size = np.full(rows.n + 1, np.inf)
         self.lower_of_size = np.full(rows.n + 1, np.inf)
 
@@ -173,12 +173,12 @@ class Search:
         for one row and 0 for all others: then every row has a probability of more than 1/2 for its class.
         """
         key = support.tobytes()
-        if not isinstance(self.found[key].verdict, str):
-            infimum, _, converged, _ = self.found[key]
-            verdict = ATTAINED if converged else None
-            verdict = verdict or (SEPARATED if infimum < np.log(2) / self.rows.m else existence(X, y, support))
+        infimum, _, verdict, _ = self.found[key]
+        if not isinstance(verdict, str):
+            converged, low = verdict, infimum < np.log(2) / self.rows.m
+            verdict = ATTAINED if converged else SEPARATED if low else existence(X, y, support)
             self.found[key] = self.found[key]._replace(verdict=verdict)
-        return self.found[key].verdict
+        return verdict
 
     def best(self, levels: Sequence[int], hints: np.ndarray | None = None) -> dict[int, np.ndarray]:
         """The best canonical supports ``[c, n]`` of each level's largest size, c > 1 where several are equal.
@@ -198,7 +198,7 @@ class Search:
                 lower = None
                 continue
             supports = canonical_supports(K, D, size)
-            if lower is None:
+            if lower is None or children is None:
                 lower, first = np.zeros(len(supports)), np.zeros(len(supports), bool)
             else:
                 # What every superset's infimum is at least, and who lies below the best of the size above.
@@ -247,9 +247,9 @@ class Search:
         theta = self.theta(support)
         supports, complete = self.ties(s, supports)
         counts = equal_supports(supports, self.rows.K)[: s + 1]
-        n_best = (counts[s], sum(counts)) if complete else (None, None)
+        n_best, at_most = (counts[s], sum(counts)) if complete else (None, None)
         attained = verdict == ATTAINED
-        return BestSubset(self.least(s), support, theta, attained, verdict, supports, *n_best, self.exceeds(s))
+        return BestSubset(self.least(s), support, theta, attained, verdict, supports, n_best, at_most, self.exceeds(s))
 
     def exceeds(self, s: int) -> float:
         """By how much `least` may exceed the infimum over all supports with at most s entries, as far as searched."""
@@ -265,7 +265,7 @@ def classes_above(K: int, D: int, size: int) -> np.ndarray:
     """For each canonical support of a size, those of one entry more that contain it: ``[C, P]``, repeated to fill."""
     supports = canonical_supports(K, D, size)
     place = {support.tobytes(): i for i, support in enumerate(canonical_supports(K, D, size + 1))}
-    above = [[] for _ in supports]
+    above: list[list[int]] = [[] for _ in supports]
     for entry in np.eye(K * D, dtype=bool):
         larger = canonical_support(supports | entry, K)
         for i in np.flatnonzero(larger.sum(1) == size + 1):

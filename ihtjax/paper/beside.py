@@ -53,4 +53,4 @@ def beside(run: Evidence, found: list[Claim], other: Evidence, show: progress.Si
 
 def differ(a: Claim, b: Claim) -> bool:
     """Whether two runs say different things of a claim."""
-    return a.verdict != b.verdict or not (b.low <= a.value <= b.high and a.low <= b.value <= a.high)
+    return a.verdict != b.verdict or not (b.admits(a.value) and a.admits(b.value))

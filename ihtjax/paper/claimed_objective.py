@@ -133,8 +133,8 @@ def with_a_full_block(K: int, D: int, s: int, most: int) -> np.ndarray:
         extras = itertools.combinations(np.flatnonzero(~inside), s - K + 1)
         for extra in itertools.islice(extras, most // D + 1):
             found.append(canonical_support(inside | np.isin(np.arange(K * D), extra), K))
-    found = np.array(found)
-    return found[found.sum(1) == s][:most]
+    supports = np.array(found)
+    return supports[supports.sum(1) == s][:most]
 
 
 def equal_stable_points(split: Split, s: int, gamma: float) -> tuple[int, float, list[np.ndarray]]:
@@ -147,7 +147,7 @@ def equal_stable_points(split: Split, s: int, gamma: float) -> tuple[int, float,
     rows = SoftmaxRows(X, y, K)
     most = int(np.clip(8e9 / (rows.m * rows.n**2), 8, MOST_CANDIDATES))
     candidates = with_a_full_block(K, rows.D, s, most)
-    best = 1, 0.0, []
+    best: tuple[int, float, list[np.ndarray]] = 1, 0.0, []
     if not len(candidates):
         return best
     optima = restricted_optima(rows, candidates)
@@ -156,13 +156,13 @@ def equal_stable_points(split: Split, s: int, gamma: float) -> tuple[int, float,
         return best
     for theta in sharpened(rows, candidates[converged], optima.theta[converged]):
         V = as_blocks(theta, K)
-        twins = [theta]
+        moves = [theta]
         for block in np.flatnonzero((V != 0).sum(0) == K - 1):
             for k in np.flatnonzero(V[:, block]):
                 moved = V.copy()
                 moved[:, block] -= V[k, block]
-                twins.append(from_blocks(moved))
-        twins = np.array(twins)
+                moves.append(from_blocks(moved))
+        twins = np.array(moves)
         on = twins != 0
         stable = is_ht_stable(rows, twins, gamma, s)
         if stable.sum() > best[0]:

@@ -11,6 +11,7 @@ from ihtjax.paper.verdicts import (
     HOLDS,
     LEVELS_RULE,
     LIMITED,
+    Interval,
     Questions,
     bootstrap,
     either_reading,
@@ -50,7 +51,11 @@ def read_both(x: np.ndarray, statistic: Callable, rule: Callable, centers: dict 
       rule: maps an interval to a verdict.
       centers: the readings, the leading one first.
     """
-    found = {name: bootstrap(x, lambda x, center=center: statistic(center(x))) for name, center in centers.items()}
+
+    def by(center: Callable) -> Interval:
+        return bootstrap(x, lambda x: statistic(center(x)))
+
+    found = {name: by(center) for name, center in centers.items()}
     verdict, remark = either_reading({name: rule(interval) for name, interval in found.items()})
     return next(iter(found.values())), verdict, remark
 
@@ -100,7 +105,8 @@ def falling_steps(run: Evidence) -> list[str]:
     levels = [s for s in run.levels if s < run.n]
     pairs = [(a, b, np.diff(run.values("step_size", [a, b]))) for a, b in zip(levels, levels[1:])]
     counts = np.array([[(d < 0).sum(), (d != 0).sum()] for *_, d in pairs]).reshape(-1, 2)
-    return [f"{a} to {b}" for (a, b, _), sure in zip(pairs, surely_more(*counts.T, HALF)) if sure]
+    k, N = counts.T
+    return [f"{a} to {b}" for (a, b, _), sure in zip(pairs, surely_more(k, N, HALF)) if sure]
 
 
 @QUESTIONS.ask(

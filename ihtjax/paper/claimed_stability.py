@@ -73,7 +73,7 @@ def trial_converged(run: Evidence):
     theta, search = np.asarray(trial.result.theta, np.float64)[None], Search(SoftmaxRows(X, y, K))
     support = canonical_support(theta != 0, K)
     gap = float((search.rows.loss(theta) - search.infima(support))[0])
-    (head,) = minimizers_on_support(search, theta, [trial.result.step_size], [trial.s], X, y)
+    (head,) = minimizers_on_support(search, theta, np.array([trial.result.step_size]), np.array([trial.s]), X, y)
     if head == NONE:
         exists = search.existence(support[0], X, y)
         why = f"The loss has no minimum on its support ({exists}): its parameters grow for ever, ever more slowly."
@@ -214,7 +214,7 @@ def best_supports(run: Evidence):
     listed = ", ".join(f"{by:.0%} at s = {s}" for s, by in at.items())
     sure = [s for s, yes in zip(levels, judged.loosely) if yes]
     why = f"The shares are {listed}; surely half at s = {spans(sure)}" if sure else f"The shares are {listed}"
-    low, high = min(at, key=at.get), max(at, key=at.get)
+    low, high = min(at, key=at.__getitem__), max(at, key=at.__getitem__)
     seen = f"from {at[low]:.0%} (s = {low}) to {at[high]:.0%} (s = {high}) of them have a best support"
     return judged.found, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
 

@@ -39,7 +39,7 @@ def conservative(run: Evidence):
 
 def every(holds: np.ndarray, levels: list[int]) -> str:
     """At which levels it holds of every trial, in brackets; empty if at none or at all."""
-    which = [s for s, all_of_them in zip(levels, holds.all(0)) if all_of_them]
+    which = [s for s, all_of_them in zip(levels, np.all(holds, axis=0)) if all_of_them]
     return f" (all at s = {spans(which)})" if 0 < len(which) < len(levels) else ""
 
 

@@ -2,17 +2,18 @@
 
 import dataclasses
 import functools
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.errors import InputError
 from ihtjax.problems.table import Table, load_table
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
 from ihtjax.sweeps.runner import stored_config
@@ -51,11 +52,9 @@ class Level(NamedTuple):
 class Run:
     """A run as the drawings see it: its configuration, its tables, and the paper's trial run on the spot."""
 
-    def __init__(self, run_dir):
+    def __init__(self, run_dir: str | os.PathLike):
         self.directory = RunDirectory(run_dir).require()
-        self.stored = self.directory.config()
-        if self.stored is None:
-            raise InputError(f"{self.directory.path}: not a run directory, it has no config.json; check the path")
+        self.stored = self.directory.record()
         self.config = stored_config(self.stored, self.directory.path)
         self.names = [label(name) for name in self.stored["parameters"]]
         self.n = len(self.names)
@@ -118,8 +117,8 @@ class Run:
     def supports(self, s: int, column: str) -> np.ndarray:
         """Masks ``[trials, n]`` of the parameters that are nonzero in ``theta0`` or ``theta`` at one level."""
         filters = {"method": "iht", "s": s, "status": "ok"}
-        column = read(self.directory.path, columns=[column], filters=filters).column(0).combine_chunks()
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.n) != 0
+        vectors = read(self.directory.path, columns=[column], filters=filters).column(0).combine_chunks()
+        return vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.n) != 0
 
 
 def trials_text(levels: list[Level]) -> str:
@@ -131,7 +130,7 @@ def trials_text(levels: list[Level]) -> str:
     return text + (f", {diverged:,} diverged trials left out" if diverged else "")
 
 
-def boxes(ax: Axes, levels: list[Level], width: float = 0.6) -> list:
+def boxes(ax: Axes, levels: list[Level], width: float = 0.6) -> list[Artist]:
     """Draw medians, quartiles and the middle 90 % of each level; returns legend handles.
 
     The dense baseline's box is hatched and stands apart. Lines carry their statistic as ``gid``.
@@ -160,7 +159,7 @@ def boxes(ax: Axes, levels: list[Level], width: float = 0.6) -> list:
             for artist in artists:
                 artist.set_gid(f"{kind}-{level.label}")
     level_axis(ax, levels)
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color="black", linewidth=2, label="median"),
         Line2D([], [], marker="D", color=ORANGE, markeredgecolor="black", markersize=4, linestyle="", label="mean"),
     ]
@@ -203,7 +202,7 @@ def key_below(figure: Figure, handles: list[Any], columns: int = 6) -> None:
             ncols=ncols,
             frameon=False,
         )
-        if legend.get_tightbbox().width <= figure.bbox.width or ncols == 1:
+        if legend.get_window_extent().width <= figure.bbox.width or ncols == 1:
             return
         legend.remove()
 

@@ -24,8 +24,8 @@ def curves(run: Run) -> Picture:
         raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
     shown = min(len(levels), MOST_PANELS - len(dense))
     chosen = [levels[round(i)] for i in np.linspace(0, len(levels) - 1, shown)]
-    losses = {key: losses_along(run, *key) for key in [*(("iht", s) for s in chosen), *dense]}
-    losses = {key: found for key, found in losses.items() if found is not None}
+    drawn = [*(("iht", s) for s in chosen), *dense]
+    losses = {key: found for key in drawn if (found := losses_along(run, *key)) is not None}
     if not losses:
         raise CannotDraw("every trial diverged")
 

@@ -2,11 +2,13 @@
 
 import math
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 from scipy import stats
 
 from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
@@ -97,7 +99,7 @@ def features(run: Run) -> Picture:
                 face = color if training else "white"
                 ax.plot(x, rows[:, j], marker, color=color, mfc=face, mew=0.8, ms=3.5, alpha=0.8, ls="")
     names = [label(name) for name in table.feature_names[:shown]]
-    aslant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    aslant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(shown), names, **(aslant if shown > 6 or max(map(len, names)) > 16 else {}))
     ax.set_xlim(-0.5, shown - 0.5)
     standardised = run.config.standardize != "none"
@@ -184,13 +186,13 @@ def supports(run: Run) -> Picture:
 
 def support_counts(run: Run) -> Picture:
     """Table I: how many supports there are for each level, and how many of them hold different networks."""
-    levels = range(1, run.n)
+    levels = list(range(1, run.n))
     if run.n - 1 > MOST_TABLE_COLUMNS:
         levels = [s for s in run.levels if s < run.n][:MOST_TABLE_COLUMNS]
         if not levels:
             raise CannotDraw("the run has no sparsity level below n")
     distinct = different_networks(run.n, run.classes)
-    rows = {"supports, $n$ choose $s$": [math.comb(run.n, s) for s in levels]}
+    rows: dict[str, list[int | None]] = {"supports, $n$ choose $s$": [math.comb(run.n, s) for s in levels]}
     rows["different networks they hold"] = [distinct[s] for s in levels]
     reached = {s: _distinct(run.supports(s, "theta")) for s in levels if s in run.levels}
     if reached:
@@ -212,7 +214,8 @@ def support_counts(run: Run) -> Picture:
     names = [["sparsity level $s$", *map(str, levels)], *([name, *row] for name, row in zip(rows, cells))]
     first = 0.2
     widths = [first] + [(0.99 - first) / len(levels)] * len(levels)
-    table = ax.table(names, colWidths=widths, bbox=(0.005, 0.02, 0.99, 0.96), cellLoc="right", edges="horizontal")
+    bbox = Bbox.from_bounds(0.005, 0.02, 0.99, 0.96)
+    table = ax.table(names, colWidths=widths, bbox=bbox, cellLoc="right", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(10)
     for (row, column), cell in table.get_celld().items():

@@ -1,6 +1,7 @@
 """Pictures against the sparsity level: the paper's Figs. 9 to 13, and what certificates add."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ from ihtjax.study.starts import restart_budget
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS
 
 CERTAIN, OPEN = "#dadada", "#fbe6d8"
-DOTS = {"marker": ".", "markersize": 4, "linestyle": ""}
+DOTS: dict[str, Any] = {"marker": ".", "markersize": 4, "linestyle": ""}
 NO_GAP = 1e-9  # nats; the oracle's accuracy
 NEAR = 0.01  # nats
 MOST_SUPPORTS = 2_000  # to search in seconds
@@ -35,8 +36,8 @@ BUDGET_LEVELS, BUDGET_STARTS = (3, 5, 7, 10), 100
 
 def step_size(run: Run) -> Picture:
     """Fig. 9: gamma = 1 / L-hat_2s for each level."""
-    given = run.config.step_size
-    symbol = {None: r"$\gamma = 1/\hat{L}_{2s}$", CERTIFIED: r"$\gamma$, certified"}.get(given, r"$\gamma$, given")
+    symbols: dict[float | str | None, str] = {None: r"$\gamma = 1/\hat{L}_{2s}$", CERTIFIED: r"$\gamma$, certified"}
+    symbol = symbols.get(run.config.step_size, r"$\gamma$, given")
     label = f"step size {symbol} (1/nats)"
     levels = run.by_level("step_size")
     return _quantity(run, levels, "Fig. 9: step size", label, "Step size")

@@ -1,8 +1,10 @@
 """Pictures of single networks: Figs. 2, 8, 14 and 15 of the paper, the last three for its trial s = 7."""
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -19,8 +21,7 @@ def dense_and_sparse(run: Run) -> Picture:
     if max(d + 1, K) > MOST_NODES:
         raise CannotDraw(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
     sparse, dense = run.papers_trial, run.papers_dense
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)
+    figure = Figure(figsize=(10, 5), layout=ConstrainedLayoutEngine(wspace=0.06))
     axes = figure.subplots(1, 2)
     for ax, ran, title in zip(axes, (dense, sparse), (f"dense, $n$ = {run.n}", f"IHT, $s$ = {PAPERS_LEVEL}")):
         _graph(ax, run, np.asarray(ran.result.theta, np.float64))
@@ -92,7 +93,7 @@ def gradient(run: Run) -> Picture:
     for which, style in ((on, {"color": BLUE}), (~on, {"color": ORANGE, "mfc": "white", "mew": 1.5})):
         lower.vlines(at[which], floor / 2, np.maximum(size[which], floor), color=GREY, linewidth=0.7)
         lower.plot(at[which], np.maximum(size[which], floor), "o" if which is on else "s", **style)
-    handles = [
+    handles: list[Artist | tuple[Artist, ...]] = [
         (Patch(facecolor=BLUE, label="on the support"), Line2D([], [], color=BLUE, marker="o", ls="")),
         (
             Patch(facecolor="white", edgecolor=ORANGE, hatch="////", label="off the support"),
@@ -189,7 +190,7 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
 
 def _apart(edges: list[tuple[float, float, str]]) -> list[tuple[float, float]]:
     """Where on each edge its label is farthest from other edges and from the labels before it."""
-    placed = []
+    placed: list[tuple[float, float]] = []
     for start, stop, _ in edges:
         best, at = -np.inf, (0.5, 0.5)
         for t in np.linspace(0.18, 0.82, 33):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class Evidence:
     def __init__(self, run_dir: str | os.PathLike):
         run = RunDirectory(run_dir).require()
         self.path = run.path
-        self.stored = run.config()
+        self.stored = run.record()
         self.config: SweepConfig = stored_config(self.stored, run.path)
         self.names: list[str] = self.stored["parameters"]
         self.n, self.K = len(self.names), len(self.stored["classes"])
@@ -124,7 +125,7 @@ class Evidence:
 
     def first_losses(self, levels: list[int], method: str) -> np.ndarray:
         """Training losses at the start ``[N, levels]``."""
-        where = {"method": method, "s": levels, "step": 0}
+        where: dict[str, Any] = {"method": method, "s": levels, "step": 0}
         frame = load(self.path, "curves", columns=["trial", "s", "train_loss"], **where)
         return frame.pivot(index="trial", columns="s", values="train_loss").reindex(columns=levels).dropna().to_numpy()
 
@@ -140,8 +141,6 @@ class Evidence:
             return []
 
     @functools.cached_property
-    def figure_trial(self) -> SingleTrial | None:
-        """The trial of Figs. 8, 14 and 15, run with this run's configuration; None if it can't be."""
-        if not self.is_papers_data:
-            return None
+    def figure_trial(self) -> SingleTrial:
+        """The trial of Figs. 8, 14 and 15, run with this run's configuration, which must be of the paper's data."""
         return run_trial(self.config, **FIGURE_TRIAL, batch=self.stored["batch"])

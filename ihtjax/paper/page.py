@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ihtjax.errors import PATHS, check
 from ihtjax.paper.beside import Beside, beside
@@ -118,7 +118,8 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "mark": lambda verdict: MARKS[verdict]}
+    environment.filters["number"] = number
+    environment.filters["mark"] = MARKS.__getitem__
     options = against_paper(run.config)
     counts = run.trials.groupby("method", observed=True).size()
     return environment.get_template("report.html").render(
@@ -178,7 +179,7 @@ def verdicts_json(found: list[Claim], compared: Iterable[Beside] = ()) -> str:
 
     With other runs ``"with"`` maps the path of each to its claims.
     """
-    verdicts = {"claims": [as_json(claim) for claim in found]}
+    verdicts: dict[str, Any] = {"claims": [as_json(claim) for claim in found]}
     if compared:
         verdicts["with"] = {other.path: [as_json(claim) for claim in other.claims] for other in compared}
     return json.dumps(verdicts, indent=1, ensure_ascii=False, allow_nan=False)

@@ -49,6 +49,10 @@ class Claim(NamedTuple):
     why: str
     seen: str = ""
 
+    def admits(self, value: float | None) -> bool:
+        """Whether a number lies in the interval; none does where there is no interval."""
+        return value is not None and self.low is not None and self.high is not None and self.low <= value <= self.high
+
 
 class Interval(NamedTuple):
     """A statistic of N triples with its interval of `CONFIDENCE`."""
@@ -242,7 +246,8 @@ class Question(NamedTuple):
                 verdict = UNDECIDED if found.N < LEAST else LIMITED if verdict == HOLDS else verdict
             return Claim(*self[:4], *found[:3], verdict, why, *seen)
         # A computation that no draw of triples enters.
-        return Claim(*self[:4], *[float(found)] * 3, verdict, why, *seen)
+        exact = float(found)
+        return Claim(*self[:4], exact, exact, exact, verdict, why, *seen)
 
     def undecided(self, why: str) -> Claim:
         return Claim(*self[:4], None, None, None, UNDECIDED, why)
@@ -266,7 +271,7 @@ def as_json(claim: Claim) -> dict:
 
 def spans(levels: Iterable[int]) -> str:
     """Whole numbers in order as text: "1, 3 to 5"."""
-    parts = []
+    parts: list[list[int]] = []
     for s in levels:
         if parts and s == parts[-1][1] + 1:
             parts[-1][1] = s

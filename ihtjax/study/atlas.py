@@ -101,7 +101,7 @@ def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_siz
         theta[attained] = sharpened(search.rows, classes[attained], theta[attained])
     gradient = search.rows.gradient(theta)[which]
     theta = same_network(theta[which], supports, K)
-    full = as_blocks(supports, K).all(1, keepdims=True)
+    full = np.all(as_blocks(supports, K), axis=1, keepdims=True)
     free = from_blocks(np.repeat(full, K, axis=1))
     threshold = step_size * np.where(supports, 0, np.abs(gradient)).max(1)
     margin = np.where(supports & ~free, np.abs(theta), np.inf).min(1) - threshold

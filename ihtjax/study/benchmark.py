@@ -75,12 +75,13 @@ def bench(
     batch = check_batch(None, table)
     if batches is None:
         batches = tuple(max(1, int(batch * factor)) for factor in (0.25, 0.5, 1, 2, 4))
-    middle = config.levels[len(config.levels) // 2]
+    levels = config.filled_levels
+    middle = levels[len(levels) // 2]
 
     # A given step size leaves the Monte Carlo out, and with it most of the time to compile.
     iteration = program(SweepConfig(steps=RATE_STEPS, step_size=1.0, curve_points=0, precision=config.precision))
     rates, flop = [], flop_per_lane_step(problem)
-    for lanes, s in [(b, middle) for b in batches] + [(batch, s) for s in config.levels if s != middle]:
+    for lanes, s in [(b, middle) for b in batches] + [(batch, s) for s in levels if s != middle]:
         engine = make_engine(table, iteration, lanes)
         seconds = repeat(partial(call_everywhere, engine, s), repeats)
         rate = lanes * RATE_STEPS * workers() / np.array(seconds)
@@ -106,15 +107,15 @@ def bench(
         "writing_a_level": _writing_seconds(engine, config, table, middle),
     }
     median = {name: float(np.median(seconds)) for name, seconds in timed.items()}
-    levels = len(config.levels) + config.dense
-    calls = levels * -(-config.trials // batch)
+    trained = len(levels) + config.dense
+    calls = trained * -(-config.trials // batch)
     parts = {
         "import": median["import"],
         "compile": compile_seconds,
         "monte_carlo": calls * median["first_step_call"] / workers(),
         # The noise of two measurements may exceed what a few steps take.
         "iteration": calls * max(0.0, median["whole_call"] - median["first_step_call"]) / workers(),
-        "writing": levels * median["writing_a_level"],
+        "writing": trained * median["writing_a_level"],
     }
     total = sum(parts.values())
     return {
@@ -132,7 +133,7 @@ def bench(
         "throughput": rates,
         "compile_seconds": round(compile_seconds, 3),
         "sweep": {
-            "lane_steps": levels * config.trials * config.steps,
+            "lane_steps": trained * config.trials * config.steps,
             "seconds": {name: round(float(value), 3) for name, value in parts.items()} | {"total": round(total, 3)},
             "share": {name: round(float(value / total), 4) for name, value in parts.items()},
             "timed_seconds": {name: _rounded(seconds) for name, seconds in timed.items()},

@@ -1,7 +1,7 @@
 """How far each trial of a run is from the best possible, and whether its step size was valid."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +95,7 @@ def certify_run(
     show = show or progress.Silent()
     check("enumerate_supports", enumerate_supports, BOOLEAN)
     run = RunDirectory(run_dir).require()
-    stored = run.config()
+    stored = run.record()
     config = stored_config(stored, run.path)
     next(training_rows(config, [0]))  # another model is refused here
     table = load_table(config.data, config.target)
@@ -105,7 +105,7 @@ def certify_run(
     if todo:
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
-    every = tuple(sorted({*config.levels, *([n] if config.dense else [])}))
+    every = tuple(sorted({*config.filled_levels, *([n] if config.dense else [])}))
     if levels is not None:
         levels = tuple(sorted(set(map(int, check("levels", levels, levels_up_to(MAX_LEVEL))))))
     levels = levels or every
@@ -130,7 +130,7 @@ def certify_run(
         try:
             for block in blocks:
                 table = _certify_block(run, config, block, show)
-                environment = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
+                environment: dict[str, Any] = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
                 environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
                 run.write_unit(Unit("all", 0, block.start, block.stop), {"certificates": table}, environment)
                 within = max(within, *table["infima_within"].to_pylist())
@@ -198,7 +198,7 @@ def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: p
     return _as_table(rows, frame.theta.iloc[0].size)
 
 
-def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Iterable[int]) -> list[dict[str, Any]]:
+def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of one split's trials.
 
     Args:

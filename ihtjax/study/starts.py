@@ -108,7 +108,7 @@ def restart_budget(
     epsilon, confidence = check("epsilon", epsilon, POSITIVE), check("confidence", confidence, SHARE)
     (split,) = training_rows(config, [check_seed(data_seed)])
     K, D = split.classes, split.X.shape[1] + 1
-    levels = config.with_levels(K * D).levels
+    levels = config.with_levels(K * D).filled_levels
     check_levels(levels, K, D)
     search = Search(SoftmaxRows(*split))
     search.best(levels)

@@ -4,7 +4,6 @@ import os
 
 import pandas as pd
 
-from ihtjax.errors import InputError
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
@@ -61,10 +60,7 @@ def _quartiles(quantity, values):
 
 
 def _config(run_dir):
-    stored = RunDirectory(run_dir).require().config()
-    if stored is None:
-        raise InputError(f"{run_dir}: not a run directory, it has no config.json; check the path")
-    return SweepConfig(**stored["config"])
+    return SweepConfig(**RunDirectory(run_dir).require().record()["config"])
 
 
 def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:

@@ -107,6 +107,13 @@ class SweepConfig:
             raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {self.data}")
         return dataclasses.replace(self, levels=levels)
 
+    @property
+    def filled_levels(self) -> tuple[int, ...]:
+        """``levels`` once they are filled in, as `with_levels` does and every run's configuration has them."""
+        if self.levels is None:
+            raise ValueError("levels: None, expected them filled in by with_levels")
+        return self.levels
+
     def to_json(self) -> dict:
         """The fields as JSON types."""
         return dataclasses.asdict(self) | {"levels": self.levels and list(self.levels)}

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,11 @@ def sweep(
         units = plan(config, problem.n, found.whole, found.broken, batch)
         _announce(config, table, problem.n, units, show)
         # What can fail comes before anything is written or deleted.
-        engine = environment = None
+        engine = None
         if units:
             show.say("compiling ..")
             engine = interrupts.aside(make_engine, table, program(config), batch)
-            environment = describe_environment(batch)
+        environment = describe_environment(batch)
         stay = run.clear() if stored is None else []
         run.write_config(config_record(config, table, problem.names, batch))
         run.remove_temporaries()
@@ -139,7 +139,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
     whole = {} if stored is None else run.survey().whole
     done = [unit for unit in whole if unit.method != "all"]
-    if not done:
+    if stored is None or not done:
         return "nothing was finished yet, the same command begins anew"
     anything = {"levels": None, "trials": None, "target": None}
     if stored["config"] | anything != config.to_json() | anything:
@@ -198,7 +198,7 @@ def extend(stored, config: SweepConfig, table: Table, batch: int | None, units: 
             f"{path} holds another configuration: {what}; use the same options, another path, or overwrite=True"
         )
     # An older config.json, restored, may not know of all that is there.
-    levels = tuple({*config.levels, *before.levels, *(unit.s for unit in units if unit.method == "iht")})
+    levels = tuple({*config.filled_levels, *before.filled_levels, *(unit.s for unit in units if unit.method == "iht")})
     trials = max(config.trials, before.trials, *(unit.stop for unit in units))
     return dataclasses.replace(config, levels=levels, trials=trials), stored["batch"]
 
@@ -213,7 +213,7 @@ def stored_config(stored: dict[str, Any], path: Path) -> SweepConfig:
 
 def unfinished(run: RunDirectory, finished: Iterable[Unit] | None = None) -> list[Unit]:
     """The units that a run's configuration asks for and that aren't finished; those in its manifest are, if None."""
-    stored, finished = run.config(), run.units() if finished is None else finished
+    stored, finished = run.record(), run.units() if finished is None else finished
     return plan(stored_config(stored, run.path), len(stored["parameters"]), finished, [], stored["batch"])
 
 
@@ -229,7 +229,8 @@ def plan(config: SweepConfig, n: int, finished: Iterable[Unit], broken: Iterable
     """
     rows = min(UNIT_ROWS, max(1, round(UNIT_LANE_STEPS / config.steps)))
     rows = batch * max(1, round(rows / batch))
-    groups = {group: i for i, group in enumerate([("gd", n)] * config.dense + [("iht", s) for s in config.levels])}
+    every = [("gd", n)] * config.dense + [("iht", s) for s in config.filled_levels]
+    groups = {group: i for i, group in enumerate(every)}
     units = [unit for unit in broken if (unit.method, unit.s) in groups]
     done = collections.defaultdict(list)
     for unit in (*finished, *units):
@@ -304,7 +305,7 @@ def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> 
 
 def in_order(compute: Callable, items: Iterable, workers: int) -> Iterator[tuple]:
     """Yield (item, compute(item)) in order, computed by several threads that run a few items ahead."""
-    waiting = collections.deque()
+    waiting: collections.deque[tuple[Any, Future]] = collections.deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:

@@ -73,8 +73,7 @@ def read(
     if not entries:
         command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
         raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
-    stored = run.config()
-    assert stored is not None  # `require` saw to it
+    stored = run.record()
     metadata = schema_of(table, stored).metadata
     ordered = sorted(entries.items(), key=lambda item: item[0].file_name)
     where = [(column, "in" if _is_list(value) else "==", value) for column, value in filters.items()]

@@ -99,7 +99,7 @@ def without_checksum(data: bytes) -> dict[str, Any]:
         found = _checksum(content)
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, Damaged) else Damaged(f"no JSON: {error}") from error
-    its_format = content.get("format")
+    its_format: Any = content.get("format")
     if not whole_number(1).holds(its_format):
         raise Damaged(f"format {its_format!r}, expected {FORMAT}")
     if checksum != (None if its_format == 1 else found):
@@ -166,7 +166,7 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     except (TypeError, KeyError, ValueError) as error:
         raise Damaged(f"a unit without its four parts, its files and its environment: {error}") from error
     n = len(stored["parameters"])
-    levels = {"iht": (1, n), "gd": (n, n), "all": (0, 0)}.get(method if isinstance(method, str) else None)
+    levels = {"iht": (1, n), "gd": (n, n), "all": (0, 0)}.get(method) if isinstance(method, str) else None
     if levels is None:
         raise Damaged(f"method {method!r}, expected iht, gd or all")
     if not whole_number(*levels).holds(s) or s > MAX_LEVEL:

@@ -145,17 +145,26 @@ class RunDirectory:
             raise InputError(f"{self.path / 'config.json'}: {damage}; restore it, or start again with overwrite=True")
         return found
 
+    def record(self) -> dict[str, Any]:
+        """What `write_config` wrote; `InputError` if there is nothing."""
+        stored = self.config()
+        if stored is None:
+            raise InputError(f"{self.path}: not a run directory, it has no config.json; check the path")
+        return stored
+
     def write_config(self, config: dict[str, Any]) -> None:
         files.write_atomically(self.path / "config.json", with_checksum(config))
 
     def units(self) -> Units:
         """The units that the manifest lists, each with hash, size and rows of its files, and its environment."""
         stored = self.config()
+        if stored is None:
+            return {}
         try:
             listed = self._listed(stored)
         except Damaged:
             listed = None
-        return self.survey().whole if listed is None and stored is not None else listed or {}
+        return self.survey().whole if listed is None else listed
 
     def write_units(self, units: Units) -> None:
         entries = [units[unit] for unit in sorted(units)]
@@ -165,7 +174,7 @@ class RunDirectory:
 
     def write_unit(self, unit: Unit, tables: dict[str, pa.Table], environment: dict[str, Any]) -> None:
         """Write a unit's files, its main one last, then list it in the manifest: only then it counts as finished."""
-        stored, listed = self.config(), self.units()
+        stored, listed = self.record(), self.units()
         entry: dict[str, Any] = {"unit": list(unit), "files": {}, "environment": environment}
         for name in sorted(tables, key=lambda name: name == unit.main_table):
             table = tables[name]
@@ -206,9 +215,10 @@ class RunDirectory:
         """Hold every file against the manifest, and what that doesn't list against the file's own record."""
         # Looked at before the manifest is read: a sweep that is running lists a file after writing it.
         there = self._files()
-        stored, problems = self.config(), self._damaged_records()
+        stored = self.config()
         if stored is None:
-            return Survey({}, [], problems, {}, False)
+            return Survey({}, [], [], {}, False)
+        problems = self._damaged_records(stored)
         try:
             manifest = self._listed(stored)
         except Damaged:
@@ -226,24 +236,24 @@ class RunDirectory:
         held = Held(listing)
         accounted = {unit.path(table) for unit, entry in listing.items() for table in entry["files"]}
         for path in there:
-            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
-            if path in accounted or unit is None or table != unit.main_table:
+            table, owner = _table_and_unit(path)
+            if path in accounted or owner is None or table != owner.main_table:
                 continue
-            entry = self._entry_in_file(unit, stored)
-            if entry and held.add(unit):
-                whole[unit] = listing[unit] = entry
-                accounted |= {unit.path(table) for table in entry["files"]}
+            its = self._entry_in_file(owner, stored)
+            if its and held.add(owner):
+                whole[owner] = listing[owner] = its
+                accounted |= {owner.path(table) for table in its["files"]}
                 if manifest is not None:
                     problems.append(Damage(path, "whole, but the manifest does not list it yet"))
         for path in there:
-            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            table, owner = _table_and_unit(path)
             if path in accounted:
                 continue
-            if unit and self._is_own(unit, table, stored) and held.add(unit):
-                broken.append(unit)
-                accounted |= {unit.path(table) for table in TABLES}
+            if owner and self._is_own(owner, table, stored) and held.add(owner):
+                broken.append(owner)
+                accounted |= {owner.path(table) for table in TABLES}
                 problems.append(Damage(path, "of a unit that was not finished"))
-            elif unit and manifest is None and self._has_seal(unit, table) is False:
+            elif owner and manifest is None and self._has_seal(owner, table) is False:
                 raise InputError(
                     f"{self.path / 'manifest.json'}: missing or damaged, and {path} is of an earlier version, which "
                     "kept its record there alone; restore it, or start again with overwrite=True"
@@ -259,14 +269,14 @@ class RunDirectory:
           The files that stay, since nothing shows that this program wrote them.
         """
         try:
-            listed = self._listed(self.config()) or {}
+            listed = self._listed(self.record()) or {}
         except (Damaged, InputError):
             listed = {}
         ours = {unit.path(table) for unit, entry in listed.items() for table in entry["files"]}
         self.write_units({})
         stay = []
         for path in self._files():
-            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            table, unit = _table_and_unit(path)
             if path in ours or (unit and self._has_seal(unit, table)):
                 (self.path / path).unlink()
             else:
@@ -315,7 +325,7 @@ class RunDirectory:
         """The configuration's record in the result files, with all levels and trials; None if they differ in more."""
         found = []
         for path in self._files():
-            table, unit = path.split("/")[0], unit_of(path.split("/", 1)[1])
+            table, unit = _table_and_unit(path)
             if unit is None or table != unit.main_table:
                 continue
             try:
@@ -367,15 +377,15 @@ class RunDirectory:
                 wrong.append(Damage(unit.path(table), str(error)))
         return wrong
 
-    def _listed(self, stored: dict[str, Any] | None) -> Units | None:
+    def _listed(self, stored: dict[str, Any]) -> Units | None:
         """The manifest's units; None if there is no manifest."""
-        manifest = None if stored is None else self._record("manifest.json")
+        manifest = self._record("manifest.json")
         return None if manifest is None else check_units(manifest.get("units"), stored)
 
-    def _damaged_records(self) -> list[Damage]:
-        stored, problems = self.config(), []
+    def _damaged_records(self, stored: dict[str, Any]) -> list[Damage]:
+        problems = []
         checks = {"config.json": check_config, "manifest.json": lambda its: check_units(its.get("units"), stored)}
-        for name, is_right in checks.items() if stored is not None else ():
+        for name, is_right in checks.items():
             try:
                 content = self._record(name)
                 if content is None:
@@ -403,6 +413,12 @@ def own_record(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -> d
         return None
     its = record.get("table"), record.get("unit"), record["run"].get("config_hash")
     return record if its == (table, list(unit), stored["config_hash"]) else None
+
+
+def _table_and_unit(path: str) -> tuple[str, Unit | None]:
+    """The table in whose folder a path below the run directory lies, and the unit whose file is called so, if any."""
+    table, _, file_name = path.partition("/")
+    return table, unit_of(file_name)
 
 
 def _of_file(data: bytes, rows: int) -> dict[str, Any]:
