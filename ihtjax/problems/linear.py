@@ -1,0 +1,125 @@
+"""Linear models: one layer, under any loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+from ihtjax.problems.losses import Loss
+from ihtjax.problems.supervised import Rows, Supervised
+from ihtjax.problems.table import Table
+from ihtjax.solvers.threshold import lanes_last
+
+# With fewer features than this, outputs are written out as sums, so that XLA fuses them with what follows.
+UNROLL_LIMIT = 16
+# Nanoseconds on one CPU thread of each output's loss and of each product, for an estimate before anything is measured.
+NS_OUTPUT, NS_PRODUCT = 0.31, 0.009
+
+
+class Linear(Supervised):
+    """The mean loss of z = W x + b as a function of theta = concat(W.ravel(), b).
+
+        f(theta) = sum_i weights_i loss(z_i, y_i),   z_i = W (x_i - mean) / scale + b
+
+    with W of shape ``[q, d]`` and n = q (d + 1) parameters, named output first, then feature, as a linear layer of
+    PyTorch orders them. ``loss`` and ``gradient`` are functions of one trial; under ``vmap`` both use forms in which
+    the batch lies on the minor axis, all trials share the rows, and a trial's split is its row weights.
+
+    Args:
+      as of `Supervised`.
+    """
+
+    def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
+        super().__init__(table, criterion, init, standardize, dtype)
+        self._loss = self._with_batched_loss()
+        self._gradient = self._with_batched_gradient()
+
+    def parameter_names(self):
+        return parameter_names(self.outputs_per_row, self.features)
+
+    def outputs(self, theta, X):
+        q, d = self.outputs_per_row, self.features
+        W, b = theta[: q * d].reshape(q, d), theta[q * d :]
+        return jnp.dot(X, W.T, precision=lax.Precision.HIGHEST) + b
+
+    @property
+    def nanoseconds(self):
+        outputs = len(self.X) * self.outputs_per_row
+        return outputs * (NS_OUTPUT + NS_PRODUCT * (self.features + 1))
+
+    def loss(self, theta, view):
+        return self._loss(theta, view)
+
+    def gradient(self, theta, view):
+        return self._gradient(theta, view)
+
+    # For a batch of trials: lanes on the minor axis.
+
+    def _with_batched_loss(self):
+        loss = custom_vmap(self.plain_loss)
+
+        @loss.def_vmap
+        def batched_loss(axis_size, batched, theta, view):
+            V, view = self._shared_row_weights(batched, theta, view)
+            losses = self.criterion.lane_values(self._outputs_of_lanes(V), self._targets())
+            ones = np.ones(len(self.X), self.dtype)
+            total = jnp.tensordot(ones, view.weights * losses, 1, precision=lax.Precision.HIGHEST)
+            return jnp.broadcast_to(total, (axis_size,)), True
+
+        return loss
+
+    def _with_batched_gradient(self):
+        gradient = custom_vmap(lambda theta, view: jax.grad(self.plain_loss)(theta, view))
+
+        @gradient.def_vmap
+        def batched_gradient(axis_size, batched, theta, view):
+            V, view = self._shared_row_weights(batched, theta, view)
+            R = self.criterion.residuals(self._outputs_of_lanes(V), self._targets())
+            weighted = jnp.stack([view.weights * r for r in R], axis=1)
+            G = jnp.tensordot(self._rows_with_one().T, weighted, 1, precision=lax.Precision.HIGHEST)
+            G = self.criterion.restore(jnp.moveaxis(G, 1, 0))
+            db = G[:, -1]
+            dW = (G[:, :-1] - view.mean * db[:, None]) / view.scale
+            flat = jnp.concatenate([dW.reshape(-1, dW.shape[-1]), db])
+            return jnp.broadcast_to(flat, (self.n, axis_size)).T, True
+
+        return gradient
+
+    def _shared_row_weights(self, batched, theta, view) -> tuple[jax.Array, Rows]:
+        """Fold each lane's standardisation into its weights: V ``[q, d + 1, lanes]`` acts on the shared rows."""
+        theta, view = jax.tree.map(lanes_last, (theta, view), tuple(batched))
+        q, d = self.outputs_per_row, self.features
+        W = theta[: q * d].reshape(q, d, -1) / view.scale
+        b = theta[q * d :] - jnp.sum(W * view.mean, axis=1)
+        return jnp.concatenate([W, b[:, None]], axis=1), view
+
+    def _outputs_of_lanes(self, V) -> list:
+        """The outputs that the loss asks for, each ``[m, lanes]``."""
+        # Stacks behind barriers are kept; XLA would form directions and outputs again wherever they are used.
+        D = lax.optimization_barrier(jnp.stack(self.criterion.directions(V), axis=1))
+        if self.features >= UNROLL_LIMIT:
+            Z = jnp.tensordot(self._rows_with_one(), D, 1, precision=lax.Precision.HIGHEST)
+        else:
+            X = self.X[:, :, None]
+            Z = jnp.stack([sum((X[:, f] * d[f] for f in range(len(d) - 1)), d[-1]) for d in jnp.moveaxis(D, 1, 0)], 1)
+        Z = lax.optimization_barrier(Z)
+        return [Z[:, k] for k in range(Z.shape[1])]
+
+    def _targets(self) -> list:
+        return self.criterion.targets(self.y, self.dtype)
+
+    def _rows_with_one(self):
+        return np.concatenate([self.X, np.ones((len(self.X), 1), self.dtype)], axis=1)
+
+
+def parameter_names(outputs: int, features: int) -> list[str]:
+    """w11, w12, .. (output first, then feature) and b1, b2, ..; with an underscore where a number has two digits.
+
+    Of a single output w1, w2, .. and b.
+    """
+    if outputs == 1:
+        return [f"w{f}" for f in range(1, features + 1)] + ["b"]
+    join = "" if max(outputs, features) < 10 else "_"
+    weights = [f"w{k}{join}{f}" for k in range(1, outputs + 1) for f in range(1, features + 1)]
+    return weights + [f"b{k}" for k in range(1, outputs + 1)]
