@@ -264,6 +264,33 @@ def test_solve_under_jit_and_vmap_over_level_and_step_size():
         np.testing.assert_allclose(estimated.step_size[i], mine.step_size, rtol=1e-5)
 
 
+@pytest.mark.parametrize("theta0", [jnp.zeros(8), np.zeros(8, np.float32), {"a": jnp.zeros(3), "b": jnp.zeros(5)}])
+def test_solve_under_jit_from_a_start_that_is_not_traced(theta0):
+    """The start was there before tracing began: its finiteness is known, yet inside `jit` JAX would trace the check."""
+
+    def f(p):
+        return least_squares(jnp.concatenate(jax.tree.leaves(p)))
+
+    def one(s, gamma):
+        return solve(f, theta0, s, step_size=gamma, steps=50).theta
+
+    def unstacked(tree):
+        return [jax.tree.map(lambda a, i=i: a[i], tree) for i in range(3)]
+
+    levels, steps = jnp.arange(1, 4), jnp.array([0.05, 0.1, 0.2])
+    expected = [one(int(s), float(gamma)) for s, gamma in zip(levels, steps)]
+    for found in (
+        [jax.jit(one)(*each) for each in zip(levels, steps)],
+        unstacked(jax.jit(jax.vmap(one))(levels, steps)),
+        unstacked(jax.lax.map(lambda each: one(*each), (levels, steps))),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+    assert jnp.isfinite(jax.jit(lambda s: solve(f, theta0, s, steps=2))(3).step_size)
+    beyond = jax.tree.map(lambda x: x + np.float32("nan"), theta0)
+    with pytest.raises(InputError, match="theta0: got NaN or infinity"):
+        jax.jit(lambda s: solve(f, beyond, s))(3)
+
+
 def test_solve_refuses_a_traced_level_that_is_no_integer():
     with pytest.raises(InputError, match=r"s: got a traced float32\[\], expected a whole number"):
         jax.vmap(lambda s: solve(least_squares, jnp.zeros(8), s))(jnp.array([1.0, 2.0]))

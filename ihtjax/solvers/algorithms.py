@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
@@ -181,7 +182,9 @@ def solve(
     flat, unravel = ravel_pytree(_float_leaves("theta0", theta0))
     if not flat.size:
         raise InputError(f"theta0: got {shown(theta0)}, expected at least one parameter")
-    if not is_traced(flat) and not jnp.all(jnp.isfinite(flat)):
+    # By NumPy: inside `jit` even a computation on what isn't traced is.
+    leaves = jax.tree.leaves(theta0)
+    if not any(map(is_traced, leaves)) and not all(np.isfinite(leaf).all() for leaf in jax.device_get(leaves)):
         raise InputError("theta0: got NaN or infinity, expected finite numbers")
     s = check("s", s, whole_number(1, flat.size))
     steps, n_monte = check("steps", steps, whole_number(1)), check("n_monte", n_monte, whole_number(1))
@@ -200,7 +203,7 @@ def solve(
         theta, loss, gamma, certificate = _solve(
             flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
         )
-    if step_size is None and not is_traced(gamma) and not jnp.isfinite(gamma):
+    if step_size is None and not is_traced(gamma) and not np.isfinite(gamma):
         raise InputError(
             f"step_size: the estimate 1 / L-hat_2s is {gamma}, since the gradient of f is the same, or not finite, "
             "wherever it was sampled; give a step_size"
