@@ -15,9 +15,10 @@ from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, i
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.draws import root_key
 from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz, slope_at
-from ihtjax.solvers.threshold import as_vector, hard_threshold
+from ihtjax.solvers.threshold import as_vector, hard_threshold, transfers_allowed
 
 
+@transfers_allowed
 def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:
     """One step of Algorithm 1.
 
@@ -65,7 +66,8 @@ def iht(learning_rate: optax.ScalarOrSchedule, s: jax.Array | int) -> optax.Grad
     """
     if not callable(learning_rate):
         learning_rate = check("learning_rate", learning_rate, NOT_NEGATIVE)
-    return optax.chain(optax.sgd(learning_rate), keep_largest(s))
+    init, update = optax.chain(optax.sgd(learning_rate), keep_largest(s))
+    return optax.GradientTransformationExtraArgs(transfers_allowed(init), transfers_allowed(update))
 
 
 def keep_largest(s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
@@ -107,7 +109,7 @@ def keep_largest(s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
         kept = unravel(hard_threshold(flat, s))
         return jax.tree.map(lambda p, u, k: jnp.where(k != 0, u, -p), params, updates, kept), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(transfers_allowed(init), transfers_allowed(update))
 
 
 def _float_leaves(name: str, tree: Any) -> Any:
@@ -143,6 +145,7 @@ class Solution(NamedTuple):
     certificate: Certificate
 
 
+@transfers_allowed
 def solve(
     f: Callable,
     theta0: Any,

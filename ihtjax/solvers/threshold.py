@@ -1,5 +1,7 @@
 """The hard thresholding operator H_s."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -14,6 +16,18 @@ from ihtjax.errors import ANY_WHOLE_NUMBER, InputError, check, shown
 PAIRWISE_LIMIT = 128
 
 
+def transfers_allowed(function: Callable) -> Callable:
+    """Let a function put its constants and its arguments on the device, whatever JAX's transfer guard says."""
+
+    @wraps(function)
+    def guarded(*args, **kwargs):
+        with jax.transfer_guard_host_to_device("allow"):
+            return function(*args, **kwargs)
+
+    return guarded
+
+
+@transfers_allowed
 def hard_threshold(v: jax.Array, s: jax.Array | int) -> jax.Array:
     """Keep the ``s`` entries of ``v`` that are largest in absolute value and set the others to zero.
 
@@ -64,9 +78,9 @@ def largest(key: jax.Array, s: jax.Array | int) -> jax.Array:
 
     Entries must lie below the largest integer of their type.
     """
-    n = key.shape[-1]
+    n, s = key.shape[-1], as_count(s)
     _, order = lax.top_k(key, n)
-    return jnp.zeros(n, bool).at[order].set(jnp.arange(n) < s)
+    return jnp.zeros(n, bool).at[order].set(jnp.arange(n, dtype=s.dtype) < s)
 
 
 @largest.def_vmap
@@ -83,8 +97,15 @@ def _largest_of_each(axis_size, batched, key, s):
     # Entry j beats entry i if key_j > key_i, or if they are equal and j < i. As a sum of n terms, not a reduction
     # over one axis of [n, n, lanes], it becomes one loop.
     wins_ties = np.tri(n, k=-1, dtype=key.dtype).T[:, :, None]
-    beaten_by = sum((key[j] + wins_ties[j] > key).astype(jnp.int32) for j in range(n))
-    return jnp.moveaxis(beaten_by < lanes_last(s, batched[1]), -1, 0), True
+    beaten_by = sum((key[j][None] + wins_ties[j] > key).astype(jnp.int32) for j in range(n))
+    s = as_count(lanes_last(s, batched[1]))[None]
+    return jnp.moveaxis(beaten_by.astype(s.dtype) < s, -1, 0), True
+
+
+def as_count(s: jax.Array | int) -> jax.Array:
+    """s as an array whose type counts further than any vector is long: int32 in place of a narrower one."""
+    s = jnp.asarray(s)
+    return s if s.dtype.itemsize >= 4 else s.astype(jnp.int32)
 
 
 def lanes_last(x, batched: bool):
