@@ -14,6 +14,7 @@ from ihtjax.errors import ANY_WHOLE_NUMBER, InputError, check, shown
 
 # Up to this length a batch of vectors is thresholded by comparing every pair of entries, beyond it by bisection.
 PAIRWISE_LIMIT = 48
+LANES_AT_A_TIME = 256
 # The bits of an int16 from the top. With the first alone, its sign, it is at its lowest.
 BITS = np.array([-(2**15), *(2**k for k in range(14, -1, -1))], np.int16)
 LOWEST = BITS[0]
@@ -107,6 +108,7 @@ def _by_pairs(key, s):
     return beaten_by.astype(s.dtype) < s[None]
 
 
+@custom_vmap
 @jax.jit  # so that a call outside `jit` finds the loops compiled
 def _by_bisection(key, s):
     """Keep what is above the ``s``-th largest key, and the first of what is equal to it: n comparisons per bit."""
@@ -123,6 +125,21 @@ def _by_bisection(key, s):
     # Where every lane keeps all of its equals, nothing more is to be done.
     crowded = jnp.any(_count(equal, s.dtype) > s)
     return above | lax.cond(crowded, first, lambda: equal)
+
+
+@_by_bisection.def_vmap
+def _by_bisection_of_each(axis_size, batched, key, s):
+    """A batch of batches is one of more lanes."""
+    key, s = lanes_last(key, batched[0]), lanes_last(s, batched[1])
+    n, lanes = len(key), jnp.broadcast_shapes(key.shape[1:], s.shape)
+    vectors = jnp.broadcast_to(key, (n, *lanes)).reshape(n, -1).T, jnp.broadcast_to(s, lanes).reshape(-1)
+    return jnp.moveaxis(_some_at_a_time(*vectors).T.reshape(n, *lanes), -1, 0), True
+
+
+@jax.jit
+def _some_at_a_time(key, s):
+    """`largest` of many vectors ``[lanes, n]``, of which so few are taken at a time that they stay in cache."""
+    return lax.map(lambda vector: largest(*vector), (key, s), batch_size=LANES_AT_A_TIME)
 
 
 def _split(key, among, s):
