@@ -26,8 +26,9 @@ from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_name
 CPU_BATCH_NUMBERS = 38_400
 GPU_BATCH = 1024
 # Nanoseconds on one CPU thread of what a lane-step consists of, for an estimate before anything was measured: each
-# logit's exponential, each product, each pair of entries that H_s compares, each entry that it bisects.
-NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_BISECTED = 0.31, 0.009, 0.085, 3
+# logit's exponential, each product, each pair of entries that H_s compares, each entry that it bisects (3 with 256
+# lanes, 12 with 32).
+NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_BISECTED = 0.31, 0.02, 0.085, 6
 
 
 class Engine(NamedTuple):
