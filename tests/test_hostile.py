@@ -1,6 +1,7 @@
 """A run directory by somebody who can compute checksums: what is sealed, and says something else than its name."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,11 @@ from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 from tests.conftest import edit
 
 UNIT = Unit("iht", 3, 0, 20)
+OPTIONS = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()  # those of `small`
+
+
+def contents(run):
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 def forge(run, unit, table, change, listed=True):
@@ -229,6 +235,46 @@ def test_what_is_safe_after_a_failed_overwrite_is_counted_from_the_files(run, mo
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("pathlib.Path.unlink", fail)
-    options = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8 --overwrite".split()
-    said = CliRunner().invoke(cli, ["sweep", str(run), *options])
+    said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS, "--overwrite"])
     assert isinstance(said.exception, InputError) and "3 of 3 units are safe" in str(said.exception)
+
+
+# What a manifest says is shown and relied on.
+
+
+@pytest.mark.parametrize("where", ["its value", "its name"])
+def test_an_environment_cannot_write_what_a_terminal_obeys_or_forge_a_line(run, where):
+    harmful = "\x1b[2J\nihtjax: error: all lost"
+    change = {"jaxlib": harmful} if where == "its value" else {harmful: "1"}
+    for table in ("trials", "curves"):
+        (run / UNIT.path(table)).unlink()  # so that there is something to compute, and to note
+
+    def forge_environments(content):
+        for entry in content["units"]:
+            entry["environment"] |= change
+
+    edit(run, "manifest.json", forge_environments)
+    said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS])
+    assert said.exit_code == 0 and "\x1b" not in said.output and "\nihtjax: error" not in said.output
+    assert (r"note: jaxlib was \x1b[2J\nihtjax: error: all lost" in said.stderr) == (where == "its value")
+    assert not any("\n" in text for entry in RunDirectory(run).units().values() for text in entry["environment"])
+
+
+def test_an_environment_of_several_lines_is_no_damage(small, run, monkeypatch):
+    """Scripts write XLA_FLAGS so."""
+    from ihtjax.sweeps.engine import differences
+
+    flags = "--xla_a=1\n--xla_b=2"
+    edit(run, "manifest.json", lambda content: [e["environment"].update(xla_flags=flags) for e in content["units"]])
+    found = RunDirectory(run).survey()
+    assert not found.problems and not differences({"xla_flags": flags}, found.whole.values())
+    assert len(differences({"xla_flags": ""}, found.whole.values())) == 1
+
+
+@pytest.mark.parametrize("value", ["x", None, [1], 0, True, 1.5], ids=str)
+def test_a_strange_format_of_certificates_is_damage_in_the_manifest(run, value):
+    certify_run(run, trials=2, enumerate_supports=False)
+    whole = gaps(run)
+    edit(run, "manifest.json", lambda content: content["units"][0]["environment"].update(format=value))
+    assert [problem.path for problem in RunDirectory(run).survey().problems] == ["manifest.json"]
+    pd.testing.assert_frame_equal(gaps(run), whole)  # from the files' own records
