@@ -459,3 +459,14 @@ def test_a_run_of_format_1_without_its_manifest_is_refused_and_kept(small, forma
         with pytest.raises(InputError, match="manifest.json: missing or damaged.*earlier version"):
             call()
     assert tree(format_1 / "trials") == before
+
+
+def test_no_advice_mixes_two_runs(format_1):
+    """Nothing shows that files of format 1 are results, so that overwriting would leave them to pandas."""
+    (format_1 / "manifest.json").write_text("torn")
+    with pytest.raises(InputError, match="restore it, use another path, or move what is in .* away") as refused:
+        load(format_1)
+    (format_1 / "config.json").unlink()
+    with pytest.raises(InputError, match="restore it, use another path, or move what is in .* away") as again:
+        load(format_1)
+    assert "overwrite" not in f"{refused.value} {again.value}"
