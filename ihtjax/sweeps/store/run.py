@@ -24,7 +24,7 @@ from ihtjax.sweeps.store.records import (
     with_checksum,
     without_checksum,
 )
-from ihtjax.sweeps.store.schemas import check_content
+from ihtjax.sweeps.store.schemas import check_content, configurations_in
 from ihtjax.sweeps.store.sealed import configuration_of, has_seal, is_record_of, record_in, sealed_parquet
 from ihtjax.text import printable
 
@@ -340,9 +340,11 @@ class RunDirectory:
 
         Computing these units "again" would replace all that somebody has.
         """
-        owners = [(table, unit) for table, unit in map(_table_and_unit, there) if unit]
-        hashes = (configuration_of(self._record_in(unit, table)) for table, unit in owners)
-        named = {its_hash for its_hash in hashes if its_hash is not None}
+        named: set[str] = set()
+        for table, unit in map(_table_and_unit, there):
+            if unit:
+                with contextlib.suppress(Damaged):
+                    named |= configurations_in(self._bytes(unit, table))
         if named and stored["config_hash"] not in named:
             raise InputError(
                 f"{self.path / 'config.json'}: is of configuration {stored['config_hash']}, the results are of "
