@@ -21,6 +21,7 @@ from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps
 from ihtjax.sweeps.config import CERTIFIED, SweepConfig
 from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
+from ihtjax.text import printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
 CPU_BATCH_NUMBERS = 38_400
@@ -150,8 +151,9 @@ def describe_environment(batch: int) -> dict[str, Any]:
 def differences(environment: dict[str, Any], units: Collection[dict[str, Any]]) -> list[str]:
     """Where this environment differs from those that a run's finished units were made in, in words."""
     words = []
-    for name, now in environment.items():
-        before = {str(unit["environment"][name]) for unit in units if name in unit["environment"]} - {str(now)}
+    for name, value in environment.items():
+        now = printable(str(value))
+        before = {printable(str(unit["environment"][name])) for unit in units if name in unit["environment"]} - {now}
         if before:
             words.append(f"{name} was {' and '.join(sorted(before)) or 'none'}, now it is {now or 'none'}")
     return words
