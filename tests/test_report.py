@@ -104,6 +104,17 @@ def test_every_claim_shows_its_verdict_in_words(parsed, found):
         assert claim.verdict in row["text"] and claim.why in row["text"] and claim.claim in row["text"]
 
 
+def test_a_claim_of_two_readings_shows_both_intervals_and_the_page_says_how_they_decide(small_run, found, parsed):
+    two = (("mean", 0.039, 0.0081, 0.0831), ("median", 0.0167, 0.0, 0.0333))
+    changed = [c._replace(readings=two) if c.id == "five-parameters-suffice" else c for c in found]
+    (row,) = Page(page.render(Evidence(small_run), changed, [])).all("tr", id="five-parameters-suffice")
+    assert "mean0.039[0.0081, 0.0831]median0.0167[0, 0.0333]" in "".join(row["text"].split("\n"))
+    (section,) = parsed.all("section", id="claims")
+    assert "if one holds and the other does not, or one is undecided, it cannot be decided" in " ".join(
+        section["text"].split()
+    )
+
+
 def test_four_questions_are_answered_and_slips_named(parsed):
     (answers,) = parsed.all("section", id="answers")
     assert all(f"Q{i}." in answers["text"] for i in (1, 2, 3, 4))

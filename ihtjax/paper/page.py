@@ -13,7 +13,7 @@ from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
 from ihtjax.paper.stated import DIFFERS, against_paper
-from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
+from ihtjax.paper.verdicts import FAILS, FEW, HOLDS, LEAST, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.run import RunDirectory
@@ -130,7 +130,9 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         diverged=int((run.trials.status == "diverged").sum()),
         levels=run.levels,
         unfinished=run.units_missing,
-        few=run.trials.trial.nunique() < 100,
+        few=run.trials.trial.nunique() < FEW,
+        few_triples=FEW,
+        least_triples=LEAST,
         answers=answers(found),
         claims=found,
         tally=tally(found),
