@@ -167,7 +167,8 @@ def loss_near_stop(run: Evidence):
         x, lambda c: np.abs(c - STOP).max(-1), lambda i: within(i, 0.1 * STOP, 0.25 * STOP)
     )
     c = np.median(x, axis=0)
-    why = f"The median is {c[0]:.4f} at s = {levels[0]} and {c[-1]:.4f} at s = {levels[-1]} ({remark})"
+    at = [f"{c[i]:.4f} at s = {levels[i]}" for i in sorted({0, len(levels) - 1})]
+    why = f"The median is {' and '.join(at)} ({remark})"
     why += run.left_out(levels)
     if run.config.stop_loss is None:
         below = (x <= STOP).mean()
@@ -301,4 +302,4 @@ def near_dense(run: Evidence):
     parts.append(("surely beyond 0.05", judged.not_even))
     said = [f"{name} at s = {spans(np.array(levels)[mask].tolist())}" for name, mask in parts if mask.any()]
     why = f"The medians are {listed} nats{''.join(f'; {part}' for part in said)}{run.left_out(levels, dense=True)}."
-    return judged.found, judged.verdict, why
+    return {f"of {len(levels)} levels": judged.found}, judged.verdict, why

@@ -230,7 +230,7 @@ def best_supports(run: Evidence):
     why = f"The shares are {listed}{''.join(said)}{diverged_text(ended[searched])}"
     low, high = min(at, key=at.__getitem__), max(at, key=at.__getitem__)
     seen = f"from {at[low]:.0%} (s = {low}) to {at[high]:.0%} (s = {high}) of them have a best support"
-    return judged.found, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
+    return {f"of {len(levels)} levels": judged.found}, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
 
 
 @QUESTIONS.ask(

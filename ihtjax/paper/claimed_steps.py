@@ -107,8 +107,8 @@ def proven(possible: Interval, certain: Interval) -> str:
     "III-G, [5, Corollary 3]",
     "Under IHT the function values converge (here: f never rises, beyond rounding, whatever gamma).",
     "Share of all trials whose loss stays finite and never rises by more than 16 roundings of max(1, its first value) "
-    "between recorded points, or steps with --audit; holds if surely 99 %, with a limit if surely half, and does not "
-    "if surely less.",
+    "between recorded points, or steps if these were audited; holds if surely 99 %, with a limit if surely half, and "
+    "does not if surely less.",
 )
 def descent(run: Evidence):
     return never_rises(run, "iht", run.levels, "step-size-valid")
@@ -144,6 +144,6 @@ def never_rises(run: Evidence, method: str, levels: list[int], promise: str):
         seen += f", counting {int((~finite).sum()):,} in which it did not stay finite"
     why = f"{seen[0].upper()}{seen[1:]}"
     if finite.any():
-        why += f"; the largest rise {points} is {rise[finite].max():.1e} nats"
-    why += f", and {(finite & (rise == 0)).mean():.0%} never rise at all. Whether theory promised it: {promise}."
+        why += f"; the largest rise {points} is {f'{rise[finite].max():.1e}' if rise[finite].any() else 0} nats"
+    why += f", and {(finite & (rise == 0)).mean():.0%} never rise at all. See {promise} for whether theory promised it."
     return found, nearly_all(found), why, seen
