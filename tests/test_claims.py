@@ -24,6 +24,8 @@ from ihtjax.paper.verdicts import (
 from ihtjax.study.optimality import certify_run
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.single import run_trial
+from ihtjax.sweeps.store.run import RunDirectory
+from tests.conftest import forget
 
 KEYS = ["id", "where", "claim", "statistic", "value", "low", "high", "verdict", "why", "seen", "readings"]
 
@@ -305,3 +307,12 @@ def test_what_is_certain_and_what_is_possible_are_both_shown(certified, id):
     assert "with a limit if surely half are the latter" in found.statistic and len(found.readings) == 2
     (_, possible, *_), (_, certain, *_) = found.readings
     assert possible == found.value >= certain
+
+
+def test_every_claim_is_judged_while_the_dense_baseline_alone_is_finished(run):
+    for unit in RunDirectory(run).units():
+        if unit.method == "iht":
+            forget(run, unit)
+    found = {claim.id: claim for claim in claims(run)}
+    assert found["rss"].verdict == found["f-never-rises"].verdict == found["eq8-all"].verdict == UNDECIDED
+    assert found["gradient-descent-converges"].verdict == LIMITED

@@ -30,6 +30,8 @@ MOST_PAIRS, MOST_CANDIDATES = 1000, 400
     "split at its levels, at most 14 of them; holds if at most 1.",
 )
 def restricted_smoothness(run: Evidence):
+    if not run.levels:
+        return "No sparse trial is finished yet."
     X, y, K = run.first_split
     rows, B = SoftmaxRows(X, y, K), boehning(X, K)
     draw = np.random.default_rng(0)

@@ -237,7 +237,8 @@ def best_supports(run: Evidence):
     "dense-minimiser-exists",
     "I, (2) and (3)",
     "The dense problem has a minimiser theta*, to which the sparse one is compared.",
-    "Share of splits whose dense infimum is attained; holds if surely 99 %, with a limit if surely half.",
+    "Share of splits whose dense infimum is attained; holds if surely 99 %, with a limit if surely half, and does not "
+    "if surely less.",
 )
 def dense_minimisers(run: Evidence):
     if not run.has_certificates:
