@@ -13,7 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ground import LARGER, MORE, ORACLE, SMALL, TABLES, Done, Ground, command, differs, safe_units, snapshot
+from ground import (
+    LARGER,
+    MORE,
+    ORACLE,
+    SMALL,
+    TABLES,
+    Done,
+    Ground,
+    certified_trials,
+    command,
+    differs,
+    safe_units,
+    snapshot,
+)
 from hostile import MINE, directories
 
 from ihtjax import InputError, claims
@@ -72,12 +85,14 @@ def every_command(ground: Ground, name: str, make: Callable[[Path], None]) -> li
         ["sweep", *SMALL],
         ["sweep", *LARGER],
         ["sweep", *SMALL, "--overwrite"],
+        *([["sweep", *SMALL, "--seed", "1"]] if "another run's" in name else []),
         *([["report"]] if slow else []),
     ):
         if name.startswith("huge") and argv[0] in ("sweep", "figures"):
             continue  # they would do as they are told, for years
         before, after, done = prepared(*argv)
-        verb = " ".join(argv[:1] + ["larger"] * (argv[1:] == LARGER) + argv[-1:] * ("--overwrite" in argv))
+        how = ["larger"] * (argv[1:] == LARGER) + [option for option in argv if option in ("--overwrite", "--seed")]
+        verb = " ".join([argv[0], *how])
         if list(after.values()).count(mine) < list(before.values()).count(mine):
             bad.append(f"{verb}: a user's file is gone")
         if "--overwrite" not in argv:
@@ -203,8 +218,14 @@ def interrupt(ground: Ground, verb: str, source: Path | None, options: list[str]
 def kept(ground: Ground, line: str) -> str:
     """What a last line says of what is safe that isn't so; empty if all is."""
     said = re.search(r"(\d+) of \d+ units are safe", line)
-    there = safe_units(ground.run) if ground.run.exists() and list(ground.run.glob("*.json")) else 0
+    certified = re.search(r"certificates of ([\d,]+) trials are safe", line)
+    is_there = ground.run.exists() and list(ground.run.glob("*.json"))
+    there = safe_units(ground.run) if is_there else 0
     # One more may have been put in place since.
+    if certified:
+        units = certified_trials(ground.run) if is_there else []
+        right = {sum(units) - later for later in (0, *units)}
+        return "" if int(certified[1].replace(",", "")) in right else f"said {line}, {sum(units)} are"
     if (said and not there - 1 <= int(said[1]) <= there) or ("nothing was finished" in line and there > 1):
         return f"said {line}, {there} are"
     return ""

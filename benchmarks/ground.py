@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import io
+import json
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -21,6 +23,8 @@ ORACLE = ["--trials", "4", "--no-enumerate"]
 MORE = ["--trials", "6", "--no-enumerate"]
 TABLES = ("trials", "curves", "certificates")
 KEY = ["method", "s", "trial"]
+# All but the end of a line, and what turns or hides text.
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Ground:
@@ -50,10 +54,16 @@ class Ground:
                 done = command(*argv)
                 assert done.code == 0, done.err
             (folder / "ready").touch()
-        # What is right is read without this package's code.
+        # What is right is read without this package's code, by the configuration that it is right for.
         # The last bits of certificates depend on which levels are certified at once.
         source = {"trials": everything, "curves": everything, "certificates": self.pristine}
-        self.truth = {table: keyed(pd.read_parquet(run / table)) for table, run in source.items()}
+        others = dict.fromkeys(TABLES, self.other)
+        self.truths = {
+            json.loads((its["trials"] / "config.json").read_text())["config_hash"]: {
+                table: keyed(pd.read_parquet(run / table)) for table, run in its.items()
+            }
+            for its in (source, others)
+        }
         self.rows = {table: len(pd.read_parquet(self.pristine / table)) for table in TABLES}
         self.files = snapshot(self.pristine)
 
@@ -70,7 +80,10 @@ class Ground:
 
     def wrong_rows(self, frame: pd.DataFrame, table: str, complete: bool = False) -> str:
         """What is wrong with rows of a run, in words: each must be right, bit for bit, and there once."""
-        truth, found = self.truth[table], keyed(frame)
+        its_hash = RunDirectory(self.run).record()["config_hash"]
+        if its_hash not in self.truths:
+            return f"{table}: rows of another configuration than the run's"
+        truth, found = self.truths[its_hash][table], keyed(frame)
         if found.index.duplicated().any():
             return f"{table}: rows listed twice"
         if list(found.columns) != list(truth.columns) or not found.index.isin(truth.index).all():
@@ -109,6 +122,9 @@ class Done:
             return f"{self.argv[0]}: exit code {self.code} with {len(errors)} lines of error"
         if "Traceback" in self.err:
             return f"{self.argv[0]}: traceback"
+        obeyed = CONTROLS.search(self.out + self.err)
+        if obeyed:
+            return f"{self.argv[0]}: printed {obeyed[0]!r}, which a terminal obeys"
         return ""
 
 
@@ -178,3 +194,8 @@ def snapshot(folder: Path) -> dict[str, str]:
 def safe_units(run: Path) -> int:
     """How many units of a run's trials are whole."""
     return sum(unit.method != "all" for unit in RunDirectory(run).survey().whole)
+
+
+def certified_trials(run: Path) -> list[int]:
+    """Of how many trials each whole unit holds certificates."""
+    return [unit.stop - unit.start for unit in RunDirectory(run).survey().whole if unit.method == "all"]

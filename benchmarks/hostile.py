@@ -123,6 +123,9 @@ def directories(ground: Ground):
         "no environment": lambda e: e.update(environment=None),
         "a strange environment": lambda e: e.update(environment={"jax": [[{"a": float("nan")}]] * 3}),
         "a deep environment": lambda e: e.update(environment={"jax": json.loads("[" * 400 + "]" * 400)}),
+        "an environment that a terminal obeys": lambda e: e["environment"].update(
+            jaxlib="\x1b[2J\nihtjax: error: all lost"
+        ),
         "no curves": lambda e: e["files"].pop("curves"),
         "too many rows": lambda e: e["files"]["trials"].update(rows=40),
         "bytes true": lambda e: e["files"]["trials"].update(bytes=True),
@@ -150,6 +153,14 @@ def directories(ground: Ground):
             lambda c: [e["environment"].update(levels=[[]]) for e in c["units"] if e["unit"][0] == "all"],
         ),
     )
+    for value in ("x", None, [1], 0, True):
+        yield (
+            f"format of certificates {value}",
+            edited(
+                "manifest.json",
+                lambda c, v=value: [e["environment"].update(format=v) for e in c["units"] if e["unit"][0] == "all"],
+            ),
+        )
     yield "format 1", edited("manifest.json", lambda c: c.update(format=1))
     yield "format 7", edited("manifest.json", lambda c: c.update(format=7))
 
@@ -356,7 +367,20 @@ def directories(ground: Ground):
     )
     yield "another run's manifest", lambda run: shutil.copy(ground.other / "manifest.json", run)
     yield "another run's configuration", lambda run: shutil.copy(ground.other / "config.json", run)
+    yield "another run's certificates", lambda run: _certificates_of(ground.other, run)
     yield "units swapped", lambda run: _swap(run / FIRST.path("trials"), run / Unit("iht", 2, 0, 12).path("trials"))
+
+
+def _certificates_of(other: Path, run: Path) -> None:
+    """Put another run's certificates in place of a run's, in its manifest too."""
+    shutil.copy(other / CERTIFIED.path("certificates"), run / "certificates")
+    entries = json.loads((other / "manifest.json").read_text())["units"]
+    entry = next(entry for entry in entries if entry["unit"] == list(CERTIFIED))
+
+    def relist(content):
+        content["units"] = [entry if its["unit"] == list(CERTIFIED) else its for its in content["units"]]
+
+    edited("manifest.json", relist)(run)
 
 
 def _swap(a: Path, b: Path) -> None:

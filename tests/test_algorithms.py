@@ -1,9 +1,14 @@
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import reference
+from test_environment import EVERYTHING
 
 from ihtjax import InputError, iht, iht_step, keep_largest, solve
 
@@ -264,6 +269,33 @@ def test_solve_under_jit_and_vmap_over_level_and_step_size():
         np.testing.assert_allclose(estimated.step_size[i], mine.step_size, rtol=1e-5)
 
 
+@pytest.mark.parametrize("theta0", [jnp.zeros(8), np.zeros(8, np.float32), {"a": jnp.zeros(3), "b": jnp.zeros(5)}])
+def test_solve_under_jit_from_a_start_that_is_not_traced(theta0):
+    """The start was there before tracing began: its finiteness is known, yet inside `jit` JAX would trace the check."""
+
+    def f(p):
+        return least_squares(jnp.concatenate(jax.tree.leaves(p)))
+
+    def one(s, gamma):
+        return solve(f, theta0, s, step_size=gamma, steps=50).theta
+
+    def unstacked(tree):
+        return [jax.tree.map(lambda a, i=i: a[i], tree) for i in range(3)]
+
+    levels, steps = jnp.arange(1, 4), jnp.array([0.05, 0.1, 0.2])
+    expected = [one(int(s), float(gamma)) for s, gamma in zip(levels, steps)]
+    for found in (
+        [jax.jit(one)(*each) for each in zip(levels, steps)],
+        unstacked(jax.jit(jax.vmap(one))(levels, steps)),
+        unstacked(jax.lax.map(lambda each: one(*each), (levels, steps))),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+    assert jnp.isfinite(jax.jit(lambda s: solve(f, theta0, s, steps=2))(3).step_size)
+    beyond = jax.tree.map(lambda x: x + np.float32("nan"), theta0)
+    with pytest.raises(InputError, match="theta0: got NaN or infinity"):
+        jax.jit(lambda s: solve(f, beyond, s))(3)
+
+
 def test_solve_refuses_a_traced_level_that_is_no_integer():
     with pytest.raises(InputError, match=r"s: got a traced float32\[\], expected a whole number"):
         jax.vmap(lambda s: solve(least_squares, jnp.zeros(8), s))(jnp.array([1.0, 2.0]))
@@ -291,3 +323,57 @@ def test_solve_takes_functions_that_have_no_hash():
 def test_steps_refuse_a_function_that_is_no_gradient():
     with pytest.raises(InputError, match=r"gradient: got float32\[\]"):
         iht_step(least_squares, jnp.zeros(8), 0.1, 3)
+
+
+# Under every setting of JAX's.
+
+CALLS = """
+import jax, numpy as np
+from ihtjax import certify, estimate_lipschitz, hard_threshold, iht, iht_step, keep_largest, solve
+
+def f(x):
+    return (x * x * scale).sum() - x.sum()
+
+def gradient(x):
+    return 2 * scale * x - 1
+
+def draw(key, shape):
+    return jax.random.normal(key, shape, "float32")
+
+# jax.random.key makes its key of a Python integer, which a transfer guard may refuse.
+key = jax.random.wrap_key_data(jax.device_put(np.array([0, 1], np.uint32)), impl="threefry2x32")
+for put in (np.asarray, jax.device_put):
+    scale, v = put(np.arange(1, 41, dtype=np.float32) / 40), put(np.linspace(-2, 2, 40, dtype=np.float32))
+    levels = put(np.arange(1, 4, dtype=np.int32))
+    optimizer, mask = iht(0.1, 3), keep_largest(3)
+    found = [
+        hard_threshold(v, 3),
+        jax.vmap(hard_threshold, (None, 0))(v, levels),
+        jax.vmap(hard_threshold, (0, None))(put(np.tile(v, (5, 4))), 30),
+        jax.vmap(lambda v, s: jax.vmap(hard_threshold, (0, None))(v, s), (None, 0))(put(np.tile(v, (5, 1))), levels),
+        jax.vmap(hard_threshold, (None, 0))(v, put(np.arange(3))),
+        iht_step(gradient, v, 0.1, 3),
+        optimizer.update(v, optimizer.init(v), v)[0],
+        mask.update(v, mask.init(v), v)[0],
+        certify(v, v, 0.1, 3),
+        estimate_lipschitz(key, lambda x: 2 * x, draw, 40, put(np.int32(3)), 5),
+        solve(f, v, 3, steps=20),
+        solve(f, v, put(np.int32(3)), step_size=0.1, steps=20),
+        jax.vmap(lambda s: solve(f, v, s, steps=20).theta)(levels),
+    ]
+    for leaf in jax.tree.leaves(jax.device_get(found)):
+        print(*np.ravel(leaf))
+"""
+
+
+def test_no_setting_of_jax_changes_what_the_librarys_functions_find():
+    def found(environment):
+        run = [sys.executable, "-c", CALLS]
+        done = subprocess.run(run, capture_output=True, text=True, env=os.environ | environment)
+        assert done.returncode == 0, done.stderr
+        return [[eval(number) for number in line.split()] for line in done.stdout.splitlines()]
+
+    plain, strange = found({}), found(EVERYTHING)
+    assert len(plain) == len(strange) > 40
+    for here, there in zip(plain, strange):
+        np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6)

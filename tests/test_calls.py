@@ -12,6 +12,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import ihtjax
@@ -151,3 +152,61 @@ def test_odd_arguments_beside_a_run_work_or_get_a_line(name, small, small_run, t
 def test_every_public_function_is_tried():
     functions = {name for name in ihtjax.__all__ if inspect.isfunction(getattr(ihtjax, name))}
     assert {*functions, "SweepConfig"} == {*CALLS, *CALLS_WITH_A_RUN}
+
+
+# Filters of `load`, held against pandas on the same table.
+
+ASKED = {
+    "one": ("s", 3, lambda rows: rows.s == 3),
+    "several": ("s", [3, 15], lambda rows: rows.s.isin([3, 15])),
+    "a tuple": ("s", (3, 15), lambda rows: rows.s.isin([3, 15])),
+    "an iterator": ("s", (s for s in (3, 15)), lambda rows: rows.s.isin([3, 15])),
+    "a range": ("trial", range(4), lambda rows: rows.trial < 4),
+    "of NumPy": ("s", np.array([3, 15]), lambda rows: rows.s.isin([3, 15])),
+    "one of NumPy": ("s", np.int64(3), lambda rows: rows.s == 3),
+    "of pandas": ("s", pd.Series([3, 15]), lambda rows: rows.s.isin([3, 15])),
+    "of JAX": ("s", jnp.array([3, 15]), lambda rows: rows.s.isin([3, 15])),
+    "a whole real number": ("s", 3.0, lambda rows: rows.s == 3),
+    "text": ("method", "gd", lambda rows: rows.method == "gd"),
+    "a truth value": ("ht_stable", True, lambda rows: rows.ht_stable),
+    "null": ("steps_to_stop_loss", None, lambda rows: rows.steps_to_stop_loss.isna()),
+    "pandas' null": ("steps_to_stop_loss", pd.NA, lambda rows: rows.steps_to_stop_loss.isna()),
+    "null among others": ("epsilon", [None, 0.0], lambda rows: rows.epsilon.isna() | (rows.epsilon == 0)),
+    "zero": ("epsilon", 0.0, lambda rows: rows.epsilon == 0),
+    "the other zero": ("epsilon", [-0.0], lambda rows: rows.epsilon == 0),
+    "nothing": ("s", [], lambda rows: rows.s != rows.s),
+    "what no row has": ("s", 4, lambda rows: rows.s != rows.s),
+}
+
+
+@pytest.mark.parametrize("column, value, expected", ASKED.values(), ids=ASKED)
+def test_filters_select_what_pandas_selects(small_run, column, value, expected):
+    rows = pd.concat(pd.read_parquet(path) for path in sorted((small_run / "trials").glob("*.parquet")))
+    wanted = rows[expected(rows)]
+    found = ihtjax.load(small_run, **{column: value})
+    assert found[["method", "s", "trial"]].values.tolist() == wanted[["method", "s", "trial"]].values.tolist()
+
+
+@pytest.mark.parametrize("column", ["s", "trial", "method", "train_loss", "ht_stable", "theta", "no_such_column"])
+def test_odd_filters_work_or_get_a_line_that_blames_no_file(small_run, column):
+    refused = 0
+    for what, odd in (ODD | {"10^30": 10**30, "a slice": slice(0, 3), "surrogate": "\ud800", "40000": 40_000}).items():
+        try:
+            ihtjax.load(small_run, **{column: odd})
+        except InputError as error:
+            refused += 1
+            assert re.match(f"{column}: |trials has no column", str(error)) and "\n" not in str(error), what
+            assert "verify" not in str(error), what
+    assert refused > len(ODD) / 2
+
+
+@pytest.mark.parametrize("value", [2.5, "3", True, 10**30, slice(0, 3), [3, "x"]], ids=str)
+def test_a_filter_that_no_row_can_have_is_told(small_run, value):
+    with pytest.raises(InputError, match="^s: got .*, expected a value of type int16, or a list of them$"):
+        ihtjax.load(small_run, s=value)
+
+
+def test_columns_are_asked_for_in_any_order_and_once(small_run):
+    assert list(ihtjax.load(small_run, columns=iter(["trial", "s"]))) == ["trial", "s"]
+    with pytest.raises(InputError, match="^columns: got 's' twice, expected each name once$"):
+        ihtjax.load(small_run, columns=["s", "trial", "s"])

@@ -198,6 +198,25 @@ def test_a_full_disk_gets_one_line_and_loses_nothing(small_run, tmp_path):
     assert len(load(tmp_path / "run")) == 60
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("command", ["summary", "verify", "report --json"])
+def test_a_full_stdout_is_called_so(small_run, command):
+    name, *options = command.split()
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            [sys.executable, "-m", "ihtjax", name, small_run, *options], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert said.returncode == 2 and said.stderr.endswith("ihtjax: error: stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("name, value", [("JAX_ENABLE_X64", "maybe"), ("JAX_RANDOM_SEED_OFFSET", "abc")])
+def test_a_variable_that_jax_cannot_use_gets_a_line(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    said = subprocess.run([sys.executable, "-m", "ihtjax", *TRIAL, "--s", "3"], capture_output=True, text=True)
+    assert said.returncode == 2
+    assert said.stderr == f"ihtjax: error: {name}: got '{value}', which JAX can't use; correct or unset it\n"
+
+
 def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
     import signal
     import time

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from test_cli import call
 
 from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
+from ihtjax.paper.draw_common import logarithmic
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
 from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
 from ihtjax.study.plots import draw_budget, draw_trial
@@ -220,6 +222,22 @@ def test_the_step_picture_names_all_its_zones(certified):
 def test_the_dots_of_figs_12_and_13_are_in_the_legend(pictures):
     for name in ("fig12", "fig13"):
         assert "least and greatest" in [text.get_text() for text in pictures[name].figure.legends[0].get_texts()]
+
+
+def test_the_gap_picture_begins_below_the_least_gap_that_it_shows(certified):
+    (picture,) = drawn(certified, ["gap"])
+    certificates = pd.read_parquet(certified / "certificates")
+    least = min(its.gap.quantile(0.05) for _, its in certificates.groupby(["method", "s"]))
+    bottom, top = picture.figure.axes[0].get_ylim()
+    assert least > 1e-6 and least / 10 < bottom < least < top
+
+
+def test_labels_of_a_logarithmic_axis_are_decimals():
+    ax = Figure().subplots()
+    ax.plot([0, 1], [0.013, 0.6])
+    logarithmic(ax)
+    labels = [tick.get_text() for tick in ax.get_yticklabels(which="both")]
+    assert {"0.1", "0.02", "0.6"} <= set(labels) and not any("times" in label for label in labels)
 
 
 def test_symbols_are_set_as_formulas_in_every_picture(pictures, certified):

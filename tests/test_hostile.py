@@ -1,6 +1,7 @@
 """A run directory by somebody who can compute checksums: what is sealed, and says something else than its name."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,11 @@ from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 from tests.conftest import edit
 
 UNIT = Unit("iht", 3, 0, 20)
+OPTIONS = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()  # those of `small`
+
+
+def contents(run):
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 def forge(run, unit, table, change, listed=True):
@@ -229,6 +235,136 @@ def test_what_is_safe_after_a_failed_overwrite_is_counted_from_the_files(run, mo
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("pathlib.Path.unlink", fail)
-    options = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8 --overwrite".split()
-    said = CliRunner().invoke(cli, ["sweep", str(run), *options])
+    said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS, "--overwrite"])
     assert isinstance(said.exception, InputError) and "3 of 3 units are safe" in str(said.exception)
+
+
+# Another run's files.
+
+
+@pytest.fixture(scope="session")
+def other_run(small, tmp_path_factory):
+    """The same sweep from another root seed, with certificates."""
+    other = sweep(dataclasses.replace(small, seed=1), tmp_path_factory.mktemp("runs") / "other")
+    return certify_run(other, trials=2, enumerate_supports=False)
+
+
+@pytest.mark.parametrize("table", ["trials", "curves", "certificates"])
+def test_nothing_is_read_under_another_runs_configuration(run, other_run, table):
+    certify_run(run, trials=2, enumerate_supports=False)
+    shutil.copy(other_run / "config.json", run)
+    with pytest.raises(InputError, match=f"{table}/.*: foreign, of configuration [0-9a-f]+, not config.json's.*verify"):
+        load(run, table)
+
+
+def test_nothing_is_replaced_under_another_runs_configuration(small, run, other_run):
+    shutil.copy(other_run / "config.json", run)
+    before = contents(run)
+    says = "config.json: is of configuration .*, the results are of .*; restore it, use another path, or move"
+    other = dataclasses.replace(small, seed=1)
+    configs = small, other, dataclasses.replace(other, trials=9)
+    calls = [functools.partial(sweep, config, run) for config in configs]
+    for call in (*calls, lambda: certify_run(run), lambda: RunDirectory(run).survey()):
+        with pytest.raises(InputError, match=says):
+            call()
+    said = CliRunner().invoke(cli, ["verify", str(run)])
+    assert isinstance(said.exception, InputError) and contents(run) == before
+    sweep(other, run, overwrite=True)
+    pd.testing.assert_frame_equal(load(run), load(other_run))
+
+
+def test_certificates_of_another_run_are_damaged_and_outlive_the_right_ones(run, other_run):
+    certify_run(run, trials=2, enumerate_supports=False)
+    right = load(run, "certificates")
+    unit = Unit("all", 0, 0, 2)
+    shutil.copy(other_run / unit.path("certificates"), run / "certificates")
+    entry = RunDirectory(other_run).units()[unit]
+    edit(run, "manifest.json", lambda content: content["units"].__setitem__(0, entry))
+    with pytest.raises(InputError, match="certificates/.*: foreign, of configuration"):
+        load(run, "certificates")
+    (problem,) = RunDirectory(run).survey().problems
+    assert problem.path == unit.path("certificates") and problem.what.startswith("foreign, of configuration")
+    certify_run(run, trials=2, enumerate_supports=False)
+    pd.testing.assert_frame_equal(load(run, "certificates"), right)
+    (aside,) = RunDirectory(run).aside()
+    assert (run / aside).read_bytes() == (other_run / unit.path("certificates")).read_bytes()
+
+
+def test_a_listed_unit_of_another_run_gives_way_and_is_kept(small, small_run, run, other_run):
+    for table in ("trials", "curves"):
+        shutil.copy(other_run / UNIT.path(table), run / table)
+    said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS])
+    assert said.exit_code == 0 and said.stderr.count("set aside under a hidden name") == 2
+    pd.testing.assert_frame_equal(load(run), load(small_run))
+    kept = {(run / path).read_bytes() for path in RunDirectory(run).aside()}
+    assert kept == {(other_run / UNIT.path(table)).read_bytes() for table in ("trials", "curves")}
+    said = CliRunner().invoke(cli, ["verify", str(run)])
+    assert said.exit_code == 0 and said.stdout.count("a foreign file, set aside for a result") == 2
+
+
+def test_a_unit_under_another_units_name_is_not_that_unit(run):
+    """Also if somebody lists it so."""
+    source = Unit("gd", 15, 0, 20)
+    shutil.copy(run / source.path("trials"), run / UNIT.path("trials"))
+    of_file = RunDirectory(run).units()[source]["files"]["trials"]
+
+    def relist(content):
+        next(entry for entry in content["units"] if entry["unit"] == list(UNIT))["files"]["trials"] = of_file
+
+    edit(run, "manifest.json", relist)
+    with pytest.raises(InputError, match="not this unit's, by the record in it"):
+        load(run)
+
+
+# What a manifest says is shown and relied on.
+
+
+@pytest.mark.parametrize("where", ["its value", "its name"])
+def test_an_environment_cannot_write_what_a_terminal_obeys_or_forge_a_line(run, where):
+    harmful = "\x1b[2J\nihtjax: error: all lost"
+    change = {"jaxlib": harmful} if where == "its value" else {harmful: "1"}
+    for table in ("trials", "curves"):
+        (run / UNIT.path(table)).unlink()  # so that there is something to compute, and to note
+
+    def forge_environments(content):
+        for entry in content["units"]:
+            entry["environment"] |= change
+
+    edit(run, "manifest.json", forge_environments)
+    said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS])
+    assert said.exit_code == 0 and "\x1b" not in said.output and "\nihtjax: error" not in said.output
+    assert (r"note: jaxlib was \x1b[2J\nihtjax: error: all lost" in said.stderr) == (where == "its value")
+    assert not any("\n" in text for entry in RunDirectory(run).units().values() for text in entry["environment"])
+
+
+def test_an_environment_of_several_lines_is_no_damage(small, run, monkeypatch):
+    """Scripts write XLA_FLAGS so."""
+    from ihtjax.sweeps.engine import differences
+
+    flags = "--xla_a=1\n--xla_b=2"
+    edit(run, "manifest.json", lambda content: [e["environment"].update(xla_flags=flags) for e in content["units"]])
+    found = RunDirectory(run).survey()
+    assert not found.problems and not differences({"xla_flags": flags}, found.whole.values())
+    assert len(differences({"xla_flags": ""}, found.whole.values())) == 1
+
+
+@pytest.mark.parametrize("value", ["x", None, [1], 0, True, 1.5], ids=str)
+def test_a_strange_format_of_certificates_is_damage_in_the_manifest(run, value):
+    certify_run(run, trials=2, enumerate_supports=False)
+    whole = gaps(run)
+    edit(run, "manifest.json", lambda content: content["units"][0]["environment"].update(format=value))
+    assert [problem.path for problem in RunDirectory(run).survey().problems] == ["manifest.json"]
+    pd.testing.assert_frame_equal(gaps(run), whole)  # from the files' own records
+
+
+def test_what_oracle_says_is_safe_is_counted_from_the_files(run, monkeypatch):
+    certify_run(run, trials=2, enumerate_supports=False)
+    path = run / Unit("all", 0, 0, 2).path("certificates")
+    path.write_bytes(path.read_bytes()[:-1])
+
+    def fail(*args):
+        raise OSError(28, "No space left on device", "there")
+
+    monkeypatch.setattr("ihtjax.sweeps.store.files.write_atomically", fail)
+    said = CliRunner().invoke(cli, ["oracle", str(run), "--trials", "2", "--no-enumerate"])
+    assert "there: No space left on device; certificates of 0 trials are safe" in str(said.exception)

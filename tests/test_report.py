@@ -104,6 +104,17 @@ def test_every_claim_shows_its_verdict_in_words(parsed, found):
         assert claim.verdict in row["text"] and claim.why in row["text"] and claim.claim in row["text"]
 
 
+def test_a_claim_of_two_readings_shows_both_intervals_and_the_page_says_how_they_decide(small_run, found, parsed):
+    two = (("mean", 0.039, 0.0081, 0.0831), ("median", 0.0167, 0.0, 0.0333))
+    changed = [c._replace(readings=two) if c.id == "five-parameters-suffice" else c for c in found]
+    (row,) = Page(page.render(Evidence(small_run), changed, [])).all("tr", id="five-parameters-suffice")
+    assert "mean 0.039[0.0081, 0.0831]median 0.0167[0, 0.0333]" in "".join(row["text"].split("\n"))
+    (section,) = parsed.all("section", id="claims")
+    assert "if one holds and the other does not, or one is undecided, it cannot be decided" in " ".join(
+        section["text"].split()
+    )
+
+
 def test_four_questions_are_answered_and_slips_named(parsed):
     (answers,) = parsed.all("section", id="answers")
     assert all(f"Q{i}." in answers["text"] for i in (1, 2, 3, 4))
@@ -211,6 +222,13 @@ def test_what_is_inserted_is_escaped(small_run, found):
     pictures = [page.Picture("fig", nasty, nasty, PIXEL), page.Picture("none", nasty, "", "", nasty)]
     text = page.render(Evidence(small_run), changed, pictures)
     assert nasty not in text and not Page(text).all("script")
+
+
+def test_no_line_breaks_a_number_or_an_option_in_two():
+    shown = page.unbroken("<b> at s = 5, 99 % within 1e-5 & 2.5e-03: --curve-points 0, not a--b")
+    whole = [e["text"] for e in Page(shown).all("span", **{"class": "whole"})]
+    assert whole == ["s = 5", "9 %", "1e-5", "2.5e-03", "--curve-points"]
+    assert "&lt;b&gt;" in shown and "<b>" not in shown
 
 
 def test_each_verdict_has_a_mark_of_its_own():

@@ -459,3 +459,25 @@ def test_a_run_of_format_1_without_its_manifest_is_refused_and_kept(small, forma
         with pytest.raises(InputError, match="manifest.json: missing or damaged.*earlier version"):
             call()
     assert tree(format_1 / "trials") == before
+
+
+def test_no_advice_mixes_two_runs(format_1):
+    """Nothing shows that files of format 1 are results, so that overwriting would leave them to pandas."""
+    (format_1 / "manifest.json").write_text("torn")
+    with pytest.raises(InputError, match="restore it, use another path, or move what is in .* away") as refused:
+        load(format_1)
+    (format_1 / "config.json").unlink()
+    with pytest.raises(InputError, match="restore it, use another path, or move what is in .* away") as again:
+        load(format_1)
+    assert "overwrite" not in f"{refused.value} {again.value}"
+
+
+def test_a_run_of_format_1_is_not_replaced_under_another_configuration(small, format_1, tmp_path):
+    """Its files have no record, but their rows say what they are of."""
+    other = sweep(dataclasses.replace(small, seed=1, trials=1), tmp_path / "other")
+    shutil.copy(other / "config.json", format_1)
+    before = tree(format_1 / "trials") | tree(format_1 / "curves")
+    for seed in (0, 1):
+        with pytest.raises(InputError, match="config.json: is of configuration .*, the results are of"):
+            sweep(dataclasses.replace(small, seed=seed), format_1)
+    assert tree(format_1 / "trials") | tree(format_1 / "curves") == before

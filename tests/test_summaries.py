@@ -9,7 +9,7 @@ from test_cli import call
 from ihtjax import SweepConfig, sweep
 from ihtjax.study.summaries import render, summary
 from ihtjax.sweeps.single import describe, run_trial
-from ihtjax.text import conditions, printable
+from ihtjax.sweeps.words import conditions, printable
 
 
 @pytest.fixture(scope="module")

@@ -500,7 +500,7 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
 
 
 def test_a_default_that_takes_days_is_told_from_one_that_takes_a_minute():
-    """Measured on two cores: 20 s for the paper's sweep, some 50 microseconds a lane-step for digits."""
+    """Measured on two cores: 20 s for the paper's sweep, some 70 microseconds a lane-step for digits."""
     two_cores = workers() / 2
     assert 5 < two_cores * estimated_seconds(150, 3, 4, 15_000 * 10_000) < 120
     assert two_cores * estimated_seconds(1797, 10, 64, 650_000 * 10_000) > 24 * 3600

@@ -174,7 +174,7 @@ def test_the_same_program_is_lowered_for_an_accelerator_that_is_not_there(platfo
     shapes = jax.ShapeDtypeStruct((3, GPU_BATCH), np.uint32), jax.ShapeDtypeStruct((GPU_BATCH,), np.int32)
     lowered = jax.export.export(jax.jit(run), platforms=[platform])(*shapes).mlir_module()
     assert "custom_call" not in lowered
-    assert lowered.count('"stablehlo.sort"') == 1  # of the split's 150 rows, before the first step
+    assert "stablehlo.sort" not in lowered
     assert f"tensor<15x{GPU_BATCH}xf32>" in lowered
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import types
 import typing
@@ -38,6 +39,15 @@ class StepSize(click.ParamType):
 
     def get_metavar(self, param, ctx=None):
         return f"FLOAT|{CERTIFIED}"
+
+
+def echo(text: object) -> None:
+    """Print a line on stdout, whose errors name no file."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        error.filename = "stdout"
+        raise
 
 
 def config_options(sweep: bool):
@@ -114,8 +124,8 @@ def sweep(run_dir, batch, overwrite, **options):
         raise InputError(f"{_reason(error)}; {kept()}") from error
     interrupts.last_words(lambda: "stopped; the sweep is finished, see: ihtjax summary")
     table = summary(run_dir)
-    click.echo(render(table, run_dir))
-    click.echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
+    echo(render(table, run_dir))
+    echo(f"\n{table.trials.sum():,} trials in {run_dir}/trials")
 
 
 @cli.command(short_help="Run one trial and print its certificate.")
@@ -143,10 +153,10 @@ def trial(s, data_seed, init_seed, support_seed, plot, batch, **options):
 
         plots.check(plot)
     ran = single.run_trial(config, s, data_seed, init_seed, support_seed, batch)
-    click.echo(single.describe(ran, config))
+    echo(single.describe(ran, config))
     if plot is not None:
         plots.save(plots.draw_trial(ran), plot)
-        click.echo(f"\ndrawn into {plot}")
+        echo(f"\ndrawn into {plot}")
 
 
 @cli.command(short_help="Print medians and quartiles for each sparsity level.")
@@ -163,12 +173,12 @@ def summary(run_dir):
     from ihtjax.sweeps.store.run import RunDirectory
 
     run = RunDirectory(run_dir)
-    click.echo(summaries.render(summaries.summary(run_dir), run_dir))
+    echo(summaries.render(summaries.summary(run_dir), run_dir))
     todo = unfinished(run)
     if todo:
-        click.echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
+        echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
     if any(unit.method == "all" for unit in run.units()):
-        click.echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
+        echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
 
 
 @cli.command(short_help="Draw the paper's figures from a run.")
@@ -193,9 +203,9 @@ def figures(run_dir, format, only):
     names = None if only is None else [name.strip() for name in only.split(",")]
     for picture in drawings.drawn(run_dir, names):
         if isinstance(picture, drawings.Undrawable):
-            click.echo(f"{picture.name}: {printable(picture.why)}")
+            echo(f"{picture.name}: {printable(picture.why)}")
         else:
-            click.echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
+            echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
 
 
 @cli.command(short_help="Check each file of a run against its manifest.")
@@ -215,10 +225,12 @@ def verify(run_dir):
     run = RunDirectory(run_dir).require()
     found = run.survey()
     todo = unfinished(run, [*found.whole, *found.broken])
+    for path in run.aside():
+        echo(f"{printable(path)}: a foreign file, set aside for a result and not read; move or delete it as you like")
     for problem in found.problems:
-        click.echo(problem)
+        echo(problem)
     for unit in todo:
-        click.echo(f"{unit}: not computed yet")
+        echo(f"{unit}: not computed yet")
     if found.problems or todo:
         click.echo(
             "ihtjax sweep, with the options that made the run, computes what is damaged or missing; "
@@ -226,7 +238,7 @@ def verify(run_dir):
             err=True,
         )
         sys.exit(1)
-    click.echo(f"{run_dir}: {len(found.whole)} units, all whole")
+    echo(f"{run_dir}: {len(found.whole)} units, all whole")
 
 
 @cli.command(short_help="Tell how far each trial is from the best possible.")
@@ -256,7 +268,9 @@ def oracle(run_dir, **options):
     from ihtjax.sweeps.store.run import RunDirectory
 
     def kept():
-        trials = sum(unit.stop - unit.start for unit in RunDirectory(run_dir).units() if unit.method == "all")
+        # Not what the manifest lists: a file may be torn since, or the last be written and not listed.
+        whole = RunDirectory(run_dir).survey().whole
+        trials = sum(unit.stop - unit.start for unit in whole if unit.method == "all")
         return f"certificates of {trials:,} trials are safe in {run_dir}, the same command goes on"
 
     interrupts.last_words(lambda: f"stopped; {kept()}")
@@ -264,7 +278,7 @@ def oracle(run_dir, **options):
         optimality.certify_run(run_dir, show=progress.for_stream(), **options)
     except OSError as error:
         raise InputError(f"{_reason(error)}; {kept()}") from error
-    click.echo(summaries.render_gaps(summaries.gaps(run_dir)))
+    echo(summaries.render_gaps(summaries.gaps(run_dir)))
 
 
 @cli.command(short_help="Map all HT-stable points of one split, and where IHT ends.")
@@ -293,13 +307,13 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 
         plots.check(plot)
     found = atlases.build_atlas(config, s, data_seed, starts)
-    click.echo(atlases.describe(found, config))
+    echo(atlases.describe(found, config))
     if csv is not None:
         files.write_output(csv, found.points.to_csv(index=False).encode())
-        click.echo(f"\n{len(found.points):,} supports in {csv}")
+        echo(f"\n{len(found.points):,} supports in {csv}")
     if plot is not None:
         plots.save(plots.draw_atlas(found), plot)
-        click.echo(f"\ndrawn into {plot}")
+        echo(f"\ndrawn into {plot}")
 
 
 @cli.command(short_help="Tell how many starts come near the global optimum.")
@@ -325,10 +339,10 @@ def restarts(data_seed, starts, epsilon, plot, **options):
 
         plots.check(plot)
     table = many.restart_budget(config, data_seed, starts, epsilon)
-    click.echo(many.render(table, epsilon, config, data_seed))
+    echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
         plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
-        click.echo(f"\ndrawn into {plot}")
+        echo(f"\ndrawn into {plot}")
 
 
 @cli.command(short_help="Write the paper's claims, judged by a run, as one HTML page.")
@@ -358,9 +372,9 @@ def report(run_dir, as_json, others):
     show = progress.for_stream()
     if as_json:
         _, found, compared = page.judged(run_dir, others, show)
-        click.echo(page.verdicts_json(found, compared))
+        echo(page.verdicts_json(found, compared))
         return
-    click.echo(f"{page.report(run_dir, show, others)}")
+    echo(f"{page.report(run_dir, show, others)}")
 
 
 @cli.command(short_help="Measure this device's throughput, as JSON.")
@@ -391,7 +405,7 @@ def bench(repeats, **options):
 
     found = benchmark.bench(config, repeats=repeats, show=progress.for_stream())
     click.echo("\n" + benchmark.render(found), err=True)
-    click.echo(json.dumps(found, indent=1))
+    echo(json.dumps(found, indent=1))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -411,6 +425,12 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         fail(_reason(error))
+    except ValueError as error:
+        # JAX reads its variables when it is imported; if that fails, it isn't there.
+        name = re.search(r"\bjax_\w+", str(error), re.IGNORECASE)
+        if name is None or "jax" in sys.modules:
+            raise
+        fail(f"{name[0].upper()}: got {os.environ.get(name[0].upper())!r}, which JAX can't use; correct or unset it")
     except MemoryError:
         fail("not enough memory; use a smaller --batch, --n-monte or --trials")
     except (KeyboardInterrupt, click.Abort):

@@ -250,12 +250,12 @@ def at_most_dense(run: Evidence):
     constants = [squared_error_bounds(X, s).rss_upper for s in range(1, 7)]
     ratio = max(constants) / np.linalg.eigvalsh(X.T @ X)[-1]
     why = "By definition, a largest value over fewer pairs"
-    estimates = (
-        run.trials[run.trials.status == "ok"].groupby(["method", "s"], observed=True).lipschitz_estimate.median()
-    )
-    if run.has_dense and run.levels and estimates.notna().all():
-        s = run.levels[len(run.levels) // 2]
-        sparse, dense = estimates["iht", s], estimates["gd", run.n]
+    s = run.levels[len(run.levels) // 2] if run.levels else run.n
+    medians = run.trials[run.trials.ended].groupby(["method", "s"], observed=True).lipschitz_estimate.median()
+    sparse, dense = medians.reindex(
+        [("iht", s), ("gd", run.n)]
+    )  # null where none is finished, diverged not, or estimated
+    if sparse > 0 and dense > 0:
         why += f"; the run's estimates have medians {sparse:.3f} at s = {s} and {dense:.3f} dense"
         why += ", the wrong way round" if sparse > dense else ""
     return ratio, HOLDS if ratio <= 1 + 1e-12 else FAILS, why + "."

@@ -15,7 +15,6 @@ from ihtjax.paper.verdicts import FAILS, HOLDS, Questions
 from ihtjax.study.optimality import Split
 
 QUESTIONS = Questions()
-NO_ROWS = "The run's data can't be read any more."
 # Linear programs of some milliseconds each.
 MAX_PROGRAMS = 600
 MOST_LEVELS = 14  # seconds each where n is some hundreds
@@ -31,10 +30,9 @@ MOST_PAIRS, MOST_CANDIDATES = 1000, 400
     "split at its levels, at most 14 of them; holds if at most 1.",
 )
 def restricted_smoothness(run: Evidence):
-    splits = run.splits(1)
-    if not splits:
-        return NO_ROWS
-    X, y, K = splits[0]
+    if not run.levels:
+        return "No sparse trial is finished yet."
+    X, y, K = run.first_split
     rows, B = SoftmaxRows(X, y, K), boehning(X, K)
     draw = np.random.default_rng(0)
     worst = 0.0
@@ -62,10 +60,7 @@ def restricted_smoothness(run: Evidence):
     "programs; does not hold if some support has one.",
 )
 def bounded_sublevel_sets(run: Evidence):
-    splits = run.splits(1)
-    if not splits:
-        return NO_ROWS
-    X, y, K = splits[0]
+    X, y, K = run.first_split
     top = 0
     while top < 3 and sum(math.comb(run.n, s) for s in range(1, top + 2)) <= MAX_PROGRAMS:
         top += 1
@@ -110,13 +105,10 @@ def unbounded_supports(X: np.ndarray, y: np.ndarray, K: int, top: int) -> dict[i
     "median step size; holds if 1.",
 )
 def distinct_values(run: Evidence):
-    splits = run.splits(1)
-    if not splits:
-        return NO_ROWS
-    gamma = float(run.trials.step_size.median())
-    K = splits[0].classes
+    gamma = float(run.trials.step_size.astype(float).median())
+    K = run.first_split.classes
     for s in range(max(K - 1, 2), min(run.n, K + 3)):
-        count, spread, names = equal_stable_points(splits[0], s, gamma)
+        count, spread, names = equal_stable_points(run.first_split, s, gamma)
         if count > 1:
             apart = f"{spread:.0e} apart" if spread else "equal to the last bit"
             points = ") and (".join(", ".join(run.names[i] for i in support) for support in names[:2])

@@ -1,6 +1,7 @@
 """The claims of the paper's section IV-B and of convergence, judged by a run: Figs. 8, 14, 15, Q4, and the optimum."""
 
 import numpy as np
+import pandas as pd
 
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import Search
@@ -66,10 +67,8 @@ def trial_eq8(run: Evidence):
     "attains it or the one that does is not HT-stable.",
 )
 def trial_converged(run: Evidence):
-    splits = run.split_of([run.figure_trial.seeds[0]])
-    if not splits:
-        return "The run's data can't be read any more."
-    (X, y, K), trial = splits[0], run.figure_trial
+    trial = run.figure_trial
+    X, y, K = run.split_of(trial.seeds[0])
     theta, search = np.asarray(trial.result.theta, np.float64)[None], Search(SoftmaxRows(X, y, K))
     support = canonical_support(theta != 0, K)
     gap = float((search.rows.loss(theta) - search.infima(support))[0])
@@ -83,7 +82,10 @@ def trial_converged(run: Evidence):
     return gap, HOLDS if gap <= 1e-6 else LIMITED, f"Its loss lies {gap:.1e} nats above the minimum on its support."
 
 
-SHARE = "Share of all trials that {}; holds if surely 99 %, with a limit if surely half."
+SHARE = (
+    "Share of all trials that {}, where those that diverged don't; holds if surely 99 %, with a limit if surely half, "
+    "and does not if surely less."
+)
 
 
 @QUESTIONS.ask(
@@ -93,17 +95,18 @@ SHARE = "Share of all trials that {}; holds if surely 99 %, with a limit if sure
     SHARE.format("satisfy (8)"),
 )
 def all_eq8(run: Evidence):
-    return of_all(run.values("satisfies_eq8", run.levels), run.levels)
+    ended = run.every("ended", run.levels)
+    return of_all(ended & run.every("satisfies_eq8", run.levels), run.levels, diverged_text(ended))
 
 
 @QUESTIONS.ask(
     "ht-stable-all",
     "Q4, IV-B",
     "The IHT sequence converges numerically to an HT-stable point.",
-    "Share of the trials with certificates that satisfy (8) with a gradient on the support of at most ht_tol, and "
-    "whose support has a minimiser that is HT-stable; holds if surely 99 %, with a limit if surely half. Without "
-    "certificates: the verdict of the share of all trials, if it is the same for gradients of at most 1e-3, 1e-4 "
-    "and 1e-5.",
+    "Share of all trials with certificates that satisfy (8) with a gradient on the support of at most ht_tol, and "
+    "whose support has a minimiser that is HT-stable, where those that diverged don't; holds if surely 99 %, with a "
+    "limit if surely half, and does not if surely less. Without certificates: the verdict of the share of all trials, "
+    "if it is the same for gradients of at most 1e-3, 1e-4 and 1e-5.",
 )
 def all_stable(run: Evidence):
     stable = {tol: share(stable_at(run, tol)) for tol in TOLERANCES}
@@ -111,34 +114,42 @@ def all_stable(run: Evidence):
     by_tolerance = f"by the size of gradient that counts as zero, {shares} of the trials look HT-stable"
     if not run.has_certificates:
         verdicts = {nearly_all(found) for found in stable.values()}
-        found = stable[min(TOLERANCES)]
+        stable_by_name = {f"at {tol:.0e}".replace("e-0", "e-"): stable[tol] for tol in sorted(TOLERANCES)}
         why = f"{by_tolerance[0].upper()}{by_tolerance[1:]}; what they head for is told by certificates"
         if len(verdicts) > 1:
             why += f", and the tolerance alone does not decide it: ihtjax oracle {run.path}"
-        return found, verdicts.pop() if len(verdicts) == 1 else UNDECIDED, f"{why}.", by_tolerance
+        why += diverged_text(run.every("ended", run.levels))
+        return stable_by_name, verdicts.pop() if len(verdicts) == 1 else UNDECIDED, f"{why}.", by_tolerance
     levels = run.certified_levels
-    table = run.certificates[(run.certificates.method == "iht") & run.certificates.loss.notna()]
-    looks = run.values("ht_stable", levels, table="certificates").astype(bool)
-    attained = run.values("existence", levels, table="certificates") == ATTAINED
+    ended, looks, existence, heads = (
+        run.every(name, levels, table="certificates") for name in ("ended", "ht_stable", "existence", MINIMIZER)
+    )
+    looks, attained = looks & ended, existence == ATTAINED
     without = (looks & ~attained).sum() / max(looks.sum(), 1)
     why = f"{by_tolerance[0].upper()}{by_tolerance[1:]}; {without:.0%} of those that do at {run.config.ht_tol:g} lie on"
-    why += f" supports without a minimiser, so they can't be{run.certified_text(len(looks))}"
-    if table[MINIMIZER].isna().any():
+    why += f" supports without a minimiser, so they can't be{run.certified_text(len(looks))}{diverged_text(ended)}"
+    if pd.isna(heads[ended]).any():
         possible = share(looks & attained)
         verdict = FAILS if nearly_all(possible) == FAILS else UNDECIDED
         why += f". At most {possible.value:.1%} are; whether these are needs certificates that say so, "
         seen = f"{by_tolerance}, and at most {possible.value:.1%} of those with certificates head for a point that is"
         return possible, verdict, f"{why}{run.with_older_certificates}", seen
-    found = share(looks & (run.values(MINIMIZER, levels, table="certificates") == STABLE))
+    found = share(looks & (heads == STABLE))
     seen = f"{by_tolerance}, and {found.value:.1%} of those with certificates head for a point that is"
     return found, nearly_all(found), f"{why}; {found.value:.1%} head for a point that is.", seen
 
 
 def stable_at(run: Evidence, tol: float) -> np.ndarray:
     """HT-stability in full ``[N, levels]``, with gradients of at most ``tol`` as zero; see `certify`."""
-    names = ("grad_on_support", "grad_off_support", "satisfies_eq8", "n_nonzero")
-    on, off, eq8, size = (run.values(name, run.levels) for name in names)
-    return (on <= tol) & np.where(size < np.array(run.levels), off <= tol, eq8.astype(bool))
+    names = ("grad_on_support", "grad_off_support", "satisfies_eq8", "n_nonzero", "ended")
+    on, off, eq8, size, ended = (run.every(name, run.levels) for name in names)
+    return ended & (on <= tol) & np.where(size < np.array(run.levels), off <= tol, eq8)
+
+
+def diverged_text(ended: np.ndarray) -> str:
+    """How many trials diverged and count against a claim, in a clause; empty if none."""
+    k = int((~ended).sum())
+    return f"; {k:,} diverged, which counts against it" if k else ""
 
 
 def of_all(holds: np.ndarray, levels: list[int], remark: str = ""):
@@ -173,11 +184,10 @@ def trial_support(run: Evidence):
     "support-moves-all",
     "IV, Figs. 7, 8 and 14",
     "IHT learns the position of the nonzero parameters: the support moves (here: of every trial).",
-    "Share of all trials whose final support differs from the first; holds if surely 99 %, with a limit if surely "
-    "half.",
+    SHARE.format("end on another support than the first"),
 )
 def all_supports(run: Evidence):
-    return of_all(run.supports_moved, run.levels)
+    return of_all(run.supports_moved, run.levels, diverged_text(run.every("ended", run.levels)))
 
 
 @QUESTIONS.ask(
@@ -190,8 +200,9 @@ def local_minimisers(run: Evidence):
     if not run.has_certificates:
         return run.without_certificates
     levels = run.certified_levels
-    x = run.values("is_minimiser", levels, table="certificates").astype(bool)
+    x, ended = (run.every(name, levels, table="certificates") for name in ("is_minimiser", "ended"))
     remark = " (where the support separates classes there is no minimiser at all)" + run.certified_text(len(x))
+    remark += diverged_text(ended)
     return *of_all(x, levels, remark), f"{x.mean():.1%} of the ends are sparse local minimisers within 1e-6 nats"
 
 
@@ -206,33 +217,38 @@ def best_supports(run: Evidence):
     if not run.has_certificates:
         return run.without_certificates
     levels = [s for s in run.certified_levels if s < run.n]
-    x = run.values("best_support", levels, table="certificates").astype(bool)
-    if not len(x):
+    best, ended = (run.every(name, levels, table="certificates") for name in ("best_support", "ended"))
+    searched = pd.notna(best).all(axis=1)
+    if not searched.any():
         return f"The certificates were made without a search of all supports; make them with: ihtjax oracle {run.path}"
+    x = best[searched].astype(bool) & ended[searched]
     judged = over_levels(x, x, ALMOST_ALL, HALF)
     at = dict(zip(levels, x.mean(0)))
     listed = ", ".join(f"{by:.0%} at s = {s}" for s, by in at.items())
-    sure = [s for s, yes in zip(levels, judged.loosely) if yes]
-    why = f"The shares are {listed}; surely half at s = {spans(sure)}" if sure else f"The shares are {listed}"
+    parts = (("surely half", judged.loosely), ("surely less than half", judged.not_even))
+    said = [f"; {name} at s = {spans(np.array(levels)[mask].tolist())}" for name, mask in parts if mask.any()]
+    why = f"The shares are {listed}{''.join(said)}{diverged_text(ended[searched])}"
     low, high = min(at, key=at.__getitem__), max(at, key=at.__getitem__)
     seen = f"from {at[low]:.0%} (s = {low}) to {at[high]:.0%} (s = {high}) of them have a best support"
-    return judged.found, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
+    return {f"of {len(levels)} levels": judged.found}, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
 
 
 @QUESTIONS.ask(
     "dense-minimiser-exists",
     "I, (2) and (3)",
     "The dense problem has a minimiser theta*, to which the sparse one is compared.",
-    "Share of splits whose dense infimum is attained; holds if surely 99 %, with a limit if surely half.",
+    "Share of splits whose dense infimum is attained; holds if surely 99 %, with a limit if surely half, and does not "
+    "if surely less.",
 )
 def dense_minimisers(run: Evidence):
     if not run.has_certificates:
         return run.without_certificates
-    x = run.values("existence", [run.n], "gd", "certificates") == ATTAINED
+    x = run.every("existence", [run.n], "gd", "certificates") == ATTAINED
     found = share(x)
     why = f"It is attained on {int(x.sum()):,} of {x.size:,} splits"
     if not x.all():
-        loss = np.median(run.values("loss", [run.n], "gd", "certificates"))
-        why += f"; on the others the loss can fall for ever (its median after the last step is {loss:.3f})"
+        why += "; on the others the loss can fall for ever"
+        loss = run.values("loss", [run.n], method="gd", table="certificates")
+        why += f" (its median after the last step is {np.median(loss):.3f})" if len(loss) else ""
     seen = f"the dense problem has a minimiser on {int(x.sum()):,} of {x.size:,} splits"
     return found, nearly_all(found), f"{why}{run.certified_text(len(x))}.", seen

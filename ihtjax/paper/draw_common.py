@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 
 from ihtjax.problems.table import Table, load_table
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
@@ -119,6 +120,20 @@ class Run:
         filters = {"method": "iht", "s": s, "status": "ok"}
         vectors = read(self.directory.path, columns=[column], filters=filters).column(0).combine_chunks()
         return vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.n) != 0
+
+
+class Decimals(LogFormatter):
+    """Labels of a logarithmic axis as 0.02, whichever of its ticks have one; Matplotlib would mix in 2 x 10^-2."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def logarithmic(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with decimals for labels."""
+    ax.set_yscale("log", nonpositive="mask")
+    ax.yaxis.set_major_formatter(Decimals())
+    ax.yaxis.set_minor_formatter(Decimals())
 
 
 def trials_text(levels: list[Level]) -> str:

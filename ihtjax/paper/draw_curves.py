@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
+from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below, logarithmic
 from ihtjax.study.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS
 from ihtjax.sweeps.store.reading import read
@@ -44,8 +44,7 @@ def curves(run: Run) -> Picture:
         ax.plot(test.index, test[0.5], color=ORANGE, linestyle="--", gid="test")
         ax.axhline(stop, color="black", linestyle=":", linewidth=0.9)
         ax.set_title(f"$s$ = {s}" if method == "iht" else "dense", fontsize=9)
-    axes[0].set_yscale("log", nonpositive="mask")
-    axes[0].yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
+    logarithmic(axes[0])
     step_axis(axes[0], run.config.steps)
     tidy(*axes)
     handles = [

@@ -18,6 +18,7 @@ from ihtjax.paper.draw_common import (
     boxes,
     key_below,
     level_axis,
+    logarithmic,
     positions,
     trials_text,
 )
@@ -73,9 +74,10 @@ def gap(run: Run) -> Picture:
     best = {level.label: 100 * level.values.mean() for level in run.by_level("best_support", "certificates")}
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    handles = boxes(upper, [level._replace(values=np.maximum(level.values, NO_GAP)) for level in levels])
+    shown = [level._replace(values=np.maximum(level.values, NO_GAP)) for level in levels]
+    handles = boxes(upper, shown)
     upper.set_yscale("log")
-    upper.set_ylim(NO_GAP / 2, None)
+    upper.set_ylim(min(np.quantile(level.values, 0.05) for level in shown) / 2, None)
     upper.set_ylabel("true optimality gap (nats)")
     at = positions(levels)
     near = [100 * (level.values <= NEAR).mean() for level in levels]
@@ -169,8 +171,7 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
     top = max(np.quantile(level.values, 0.95) for level in levels)
     low = min(np.quantile(level.values, 0.05) for level in levels)
     if low > 0 and top / low > 20:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+        logarithmic(ax)
     else:
         ax.set_ylim(0, None)
     if column == "train_loss":

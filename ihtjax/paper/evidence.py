@@ -2,12 +2,15 @@
 
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ihtjax.errors import InputError
+from ihtjax.paper.verdicts import Undecidable
+from ihtjax.problems.table import load_table
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
 from ihtjax.sweeps.config import SweepConfig
@@ -48,13 +51,14 @@ class Evidence:
         self.units_missing = len(unfinished(run))
         columns = [*COLUMNS, "largest_step_rise"] if self.config.audit else COLUMNS
         self.trials = read(run.path, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
+        self.trials["ended"] = self.trials.status == "ok"
         self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
         self.has_dense = bool((self.trials.method == "gd").any())
         self.has_certificates = any(unit.method == "all" for unit in run.units())
 
     @functools.cached_property
     def certificates(self) -> pd.DataFrame:
-        """The table of that name, with step size, estimate, ``ht_stable`` and ``is_minimiser`` beside it.
+        """The table of that name, with step size, estimate, ``ht_stable``, ``ended`` and ``is_minimiser`` beside it.
 
         With s nonzero entries and a convex loss, a minimiser over the own support is a local minimiser of (1), since
         no other support of s entries is near. ``is_minimiser`` asks for that within 1e-6 nats. Certificates from
@@ -62,7 +66,7 @@ class Evidence:
         """
         found = certificates_of(self.path, [*CERTIFICATES, MINIMIZER])
         keys = ["method", "s", "trial"]
-        beside = ["n_nonzero", "step_size", "lipschitz_estimate", "ht_stable"]
+        beside = ["n_nonzero", "step_size", "lipschitz_estimate", "ht_stable", "ended"]
         found = found.merge(self.trials[[*keys, *beside]].astype({"method": str}), on=keys)
         full = found.n_nonzero == found.s
         found["is_minimiser"] = full & (found.existence == "attained") & (found.optimization_gap <= 1e-6)
@@ -101,46 +105,97 @@ class Evidence:
     def is_papers_data(self) -> bool:
         return self.config.data == "iris"
 
-    def values(self, column: str, levels: list[int], method: str = "iht", table: str = "trials") -> np.ndarray:
-        """A column ``[N, levels]`` of the triples that are finished at all these levels and nowhere diverged.
+    def every(
+        self, column: str, levels: list[int], method: str = "iht", table: str = "trials", dense: bool = False
+    ) -> np.ndarray:
+        """A column ``[N, levels]`` of every triple that is finished at all these levels, also where it diverged.
 
-        Which these are doesn't hang on the column, so that columns of one table pair.
+        Null where a trial has no such value. Which triples these are doesn't hang on the column, so that columns of
+        one table pair.
+
+        Args:
+          column: of the table; "ended" is whether the trial did not diverge.
+          levels: in ascending order; below n with ``dense``.
+          method: "iht", or "gd" for the dense baseline, at level n.
+          table: "trials" or "certificates".
+          dense: put the dense baseline's value behind those of the levels.
         """
         frame = self.trials if table == "trials" else self.certificates
-        ended = frame.status == "ok" if table == "trials" else frame.loss.notna()
-        frame = frame[ended & (frame.method == method) & frame.s.isin(levels)]
-        wide = frame.pivot(index="trial", columns="s", values=column).reindex(columns=levels)
-        return wide.dropna().to_numpy()  # empty: `bootstrap` says so
+        chosen = (frame.method == method) & frame.s.isin(levels)
+        return in_square(frame[chosen | (frame.method == "gd") if dense else chosen], column, len(levels) + dense)
+
+    def values(self, column: str, levels: list[int], **where) -> np.ndarray:
+        """The same of the triples that diverged at none of these levels, which their status alone decides."""
+        return self.every(column, levels, **where)[self.every("ended", levels, **where).all(axis=1)]
+
+    def left_out(self, levels: list[int], **where) -> str:
+        """How many triples `values` leaves out, in a clause; empty if none."""
+        ended = self.every("ended", levels, **where)
+        N, k = len(ended), int((~ended).any(axis=1).sum())
+        return f"; {k:,} of {N:,} triples diverged at a level that counts here and are left out" if k else ""
 
     @functools.cached_property
     def supports_moved(self) -> np.ndarray:
-        """Whether the final support differs from the first, ``[N, levels]``."""
+        """Whether the final support differs from the first, ``[N, levels]``; there is none where a trial diverged."""
         parts = []
         for s in self.levels:
-            rows = read(self.path, columns=["trial", "theta", "theta0"], filters={"method": "iht", "s": s})
+            rows = read(self.path, columns=["trial", "theta", "theta0", "status"], filters={"method": "iht", "s": s})
             theta, theta0 = (rows[name].combine_chunks().flatten().to_numpy() != 0 for name in ("theta", "theta0"))
-            moved = (theta != theta0).reshape(-1, self.n).any(1)
-            parts.append(pd.Series(moved, index=rows["trial"].to_numpy(), name=s))
-        return pd.concat(parts, axis=1).dropna().to_numpy(bool)
+            moved = (theta != theta0).reshape(-1, self.n).any(1) & (rows["status"].to_numpy() == "ok")
+            parts.append(pd.DataFrame({"trial": rows["trial"].to_numpy(), "s": s, "moved": moved}))
+        return in_square(pd.concat(parts), "moved", len(self.levels)) if parts else np.empty((0, 0), bool)
 
     def first_losses(self, levels: list[int], method: str) -> np.ndarray:
-        """Training losses at the start ``[N, levels]``."""
+        """Training losses at the start ``[N, levels]``, of the same triples as `every`."""
         where: dict[str, Any] = {"method": method, "s": levels, "step": 0}
         frame = load(self.path, "curves", columns=["trial", "s", "train_loss"], **where)
-        return frame.pivot(index="trial", columns="s", values="train_loss").reindex(columns=levels).dropna().to_numpy()
+        return in_square(frame, "train_loss", len(levels))
 
-    def splits(self, count: int) -> list[Split]:
-        """Training rows of the first triples; empty if the run's data can't be read any more."""
-        return self.split_of(self.trials.drop_duplicates("trial").sort_values("trial").data_seed.iloc[:count])
+    @functools.cached_property
+    def first_split(self) -> Split:
+        """Training rows of the first triple."""
+        return self.split_of(int(self.trials.data_seed[self.trials.trial.idxmin()]))
 
-    def split_of(self, data_seeds) -> list[Split]:
-        """Training rows of data seeds; empty if the run's data can't be read any more."""
+    def split_of(self, data_seed: int) -> Split:
+        """Training rows of a data seed.
+
+        Raises:
+          Undecidable: the run's data can't be read from here, or they aren't what they were.
+        """
+        self.check_data()
         try:
-            return list(training_rows(self.config, data_seeds))
-        except InputError:
-            return []
+            (split,) = training_rows(self.config, [data_seed])
+        except InputError as error:  # of another model
+            raise Undecidable(f"{error}.") from None
+        return split
+
+    def check_data(self) -> None:
+        """Refuse data that aren't those of the run: what is computed from them would be of another run."""
+        data = self.config.data
+        try:
+            table = load_table(data, self.config.target)
+        except InputError as error:
+            where = "" if data == "iris" or Path(data).is_absolute() else f" (looked for at {Path(data).resolve()})"
+            raise Undecidable(f"The run's data can't be read from here{where}: {error}.") from None
+        if table.fingerprint != self.stored["data_sha256"]:
+            raise Undecidable(f"The data has changed since the run began: {data}; restore it.")
 
     @functools.cached_property
     def figure_trial(self) -> SingleTrial:
-        """The trial of Figs. 8, 14 and 15, run with this run's configuration, which must be of the paper's data."""
-        return run_trial(self.config, **FIGURE_TRIAL, batch=self.stored["batch"])
+        """The trial of Figs. 8, 14 and 15, run with this run's configuration, which must be of the paper's data.
+
+        Raises:
+          Undecidable: it diverged, or the data aren't what they were.
+        """
+        self.check_data()
+        trial = run_trial(self.config, **FIGURE_TRIAL, batch=self.stored["batch"])
+        if not trial.result.finite:
+            raise Undecidable("The trial of the paper's seeds diverged with this run's configuration.")
+        return trial
+
+
+def in_square(frame: pd.DataFrame, column: str, levels: int) -> np.ndarray:
+    """A column ``[N, levels]`` of the triples that have a row at so many levels, in order of triple and level."""
+    whole = frame.groupby("trial").s.transform("size") == levels
+    square = frame.loc[whole, ["trial", "s", column]].sort_values(["trial", "s"])
+    return square[column].to_numpy().reshape(square.trial.nunique(), levels)

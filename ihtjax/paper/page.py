@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
 from ihtjax.paper.stated import DIFFERS, against_paper
-from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
+from ihtjax.paper.verdicts import FAILS, FEW, HOLDS, LEAST, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.run import RunDirectory
@@ -119,6 +120,7 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["unbroken"] = unbroken
     environment.filters["mark"] = MARKS.__getitem__
     options = against_paper(run.config)
     counts = run.trials.groupby("method", observed=True).size()
@@ -130,7 +132,9 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         diverged=int((run.trials.status == "diverged").sum()),
         levels=run.levels,
         unfinished=run.units_missing,
-        few=run.trials.trial.nunique() < 100,
+        few=run.trials.trial.nunique() < FEW,
+        few_triples=FEW,
+        least_triples=LEAST,
         answers=answers(found),
         claims=found,
         tally=tally(found),
@@ -165,13 +169,21 @@ def environments(path: Path) -> list[tuple[str, str]]:
     return [(name, ", ".join(seen)) for name, seen in sorted(values.items())]
 
 
+def unbroken(text: str):
+    """The text, escaped, with what no line should break: ``s = 5``, ``1e-5``, ``99 %`` and options."""
+    import markupsafe
+
+    whole = r"\bs = \d+|\d(?:\.\d+)?e-\d+|\d %|(?<!\S)--[a-z][\w-]*"
+    return markupsafe.Markup(re.sub(whole, r'<span class="whole">\g<0></span>', str(markupsafe.escape(text))))
+
+
 def number(value: float | None) -> str:
     """Four digits, whole numbers as such, large ones as powers."""
     if value is None:
         return "–"
     if float(value).is_integer() and abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:,.4g}".replace("-", "−")
 
 
 def verdicts_json(found: list[Claim], compared: Iterable[Beside] = ()) -> str:

@@ -19,8 +19,8 @@ LEAST, FEW = 10, 100
 # A share holds if it is surely at least so much, and holds with a limit if it is surely at least a half.
 ALMOST_ALL, HALF = 0.99, 0.5
 LEVELS_RULE = (
-    "holds if sure at every level, with a limit if {} is sure at half of the levels, and does not if at half of them "
-    "it surely fails; exact binomial tests, corrected over the levels (Holm)."
+    "holds if sure at every level; does not if at half of the levels or more {} is surely not to be had; else holds "
+    "with a limit if at half of them or more it surely is; exact binomial tests, corrected over the levels (Holm)."
 )
 
 
@@ -36,6 +36,7 @@ class Claim(NamedTuple):
       verdict: one of `VERDICTS`.
       why: one sentence.
       seen: what the run shows, in a clause that doesn't depend on the verdict; empty where no answer quotes it.
+      readings: where several intervals decide, the name, value and ends of each; the first are those above.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Claim(NamedTuple):
     verdict: str
     why: str
     seen: str = ""
+    readings: tuple[tuple[str, float, float, float], ...] = ()
 
     def admits(self, value: float | None) -> bool:
         """Whether a number lies in the interval; none does where there is no interval."""
@@ -63,8 +65,15 @@ class Interval(NamedTuple):
     N: int
 
 
-class NoTriples(Exception):
+class Undecidable(Exception):
+    """What a claim needs is not to be had; the text says why, in a sentence."""
+
+
+class NoTriples(Undecidable):
     """A statistic was asked of no triple."""
+
+    def __init__(self):
+        super().__init__("No triple is finished, without diverging, at all the levels that this needs.")
 
 
 def bootstrap(sample: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Interval:
@@ -146,8 +155,8 @@ class OverLevels(NamedTuple):
     Attributes:
       found: at how many levels it is so by the strict reading; the interval's ends count where that is sure, and
         where the contrary isn't.
-      verdict: holds if sure at all levels, does not if at half of them surely not even by the loose reading, and holds
-        with a limit if at half of them surely by that.
+      verdict: holds if sure at all levels; does not if at half of them or more surely not even by the loose reading;
+        else holds with a limit if at half of them or more surely by that.
       strictly, loosely, not_even: at which levels each is sure.
     """
 
@@ -185,13 +194,14 @@ def over_levels(strict: np.ndarray, loose: np.ndarray, strict_share: float, loos
 def either_reading(verdicts: dict[str, str]) -> tuple[str, str]:
     """One verdict where the paper doesn't say which of several readings it means, and a remark.
 
-    Where they agree it is theirs. Where they don't, what holds by one reading holds with that limit.
+    It is what all of them say: where some hold and some hold with a limit, all hold with that limit; where one holds
+    and another doesn't, or one is undecided, there is nothing that all say, for or against.
     """
-    said = "; ".join(f"by the {name}: {verdict}" for name, verdict in verdicts.items())
-    if len(set(verdicts.values())) == 1:
-        return next(iter(verdicts.values())), f"by {' and '.join(verdicts)} alike"
-    limited = {HOLDS, LIMITED} & set(verdicts.values())
-    return LIMITED if limited else UNDECIDED, f"{said}; the paper doesn't say which it means"
+    said = set(verdicts.values())
+    if len(said) == 1:
+        return said.pop(), f"by {' and '.join(verdicts)} alike"
+    remark = "; ".join(f"by the {name}: {verdict}" for name, verdict in verdicts.items())
+    return LIMITED if said == {HOLDS, LIMITED} else UNDECIDED, f"{remark}; the paper doesn't say which it means"
 
 
 def rises(found: Interval) -> str:
@@ -218,8 +228,8 @@ class Question(NamedTuple):
 
     Attributes:
       id, where, claim, statistic: as in `Claim`.
-      decide: maps the evidence to (`Interval` or number, verdict, why) and perhaps `Claim.seen`, or to a text that says
-        why it can't.
+      decide: maps the evidence to (`Interval`, several by their names, or number; verdict; why) and perhaps
+        `Claim.seen`, or to a text that says why it can't; it may also raise `Undecidable`.
     """
 
     id: str
@@ -235,16 +245,20 @@ class Question(NamedTuple):
         """
         try:
             outcome = self.decide(run)
-        except NoTriples:
-            return self.undecided("No triple has finished, finite values at all the levels that this needs.")
+        except Undecidable as reason:
+            return self.undecided(str(reason))
         if isinstance(outcome, str):
             return self.undecided(outcome)
         found, verdict, why, *seen = outcome
+        readings: tuple[tuple[str, float, float, float], ...] = ()
+        if isinstance(found, dict):
+            readings = tuple((name, *interval[:3]) for name, interval in found.items())
+            found = next(iter(found.values()))
         if isinstance(found, Interval):
             if found.N < FEW:
                 why = f"{why.rstrip('.')}; from {found.N} triples only, so the interval is wide."
                 verdict = UNDECIDED if found.N < LEAST else LIMITED if verdict == HOLDS else verdict
-            return Claim(*self[:4], *found[:3], verdict, why, *seen)
+            return Claim(*self[:4], *found[:3], verdict, why, *seen)._replace(readings=readings)
         # A computation that no draw of triples enters.
         exact = float(found)
         return Claim(*self[:4], exact, exact, exact, verdict, why, *seen)

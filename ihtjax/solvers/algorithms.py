@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
@@ -14,9 +15,10 @@ from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, i
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.draws import root_key
 from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz, slope_at
-from ihtjax.solvers.threshold import as_vector, hard_threshold
+from ihtjax.solvers.threshold import as_vector, hard_threshold, transfers_allowed
 
 
+@transfers_allowed
 def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:
     """One step of Algorithm 1.
 
@@ -64,7 +66,8 @@ def iht(learning_rate: optax.ScalarOrSchedule, s: jax.Array | int) -> optax.Grad
     """
     if not callable(learning_rate):
         learning_rate = check("learning_rate", learning_rate, NOT_NEGATIVE)
-    return optax.chain(optax.sgd(learning_rate), keep_largest(s))
+    init, update = optax.chain(optax.sgd(learning_rate), keep_largest(s))
+    return optax.GradientTransformationExtraArgs(transfers_allowed(init), transfers_allowed(update))
 
 
 def keep_largest(s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
@@ -106,7 +109,7 @@ def keep_largest(s: jax.Array | int) -> optax.GradientTransformationExtraArgs:
         kept = unravel(hard_threshold(flat, s))
         return jax.tree.map(lambda p, u, k: jnp.where(k != 0, u, -p), params, updates, kept), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(transfers_allowed(init), transfers_allowed(update))
 
 
 def _float_leaves(name: str, tree: Any) -> Any:
@@ -142,6 +145,7 @@ class Solution(NamedTuple):
     certificate: Certificate
 
 
+@transfers_allowed
 def solve(
     f: Callable,
     theta0: Any,
@@ -181,7 +185,9 @@ def solve(
     flat, unravel = ravel_pytree(_float_leaves("theta0", theta0))
     if not flat.size:
         raise InputError(f"theta0: got {shown(theta0)}, expected at least one parameter")
-    if not is_traced(flat) and not jnp.all(jnp.isfinite(flat)):
+    # By NumPy: inside `jit` even a computation on what isn't traced is.
+    leaves = jax.tree.leaves(theta0)
+    if not any(map(is_traced, leaves)) and not all(np.isfinite(leaf).all() for leaf in jax.device_get(leaves)):
         raise InputError("theta0: got NaN or infinity, expected finite numbers")
     s = check("s", s, whole_number(1, flat.size))
     steps, n_monte = check("steps", steps, whole_number(1)), check("n_monte", n_monte, whole_number(1))
@@ -200,7 +206,7 @@ def solve(
         theta, loss, gamma, certificate = _solve(
             flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
         )
-    if step_size is None and not is_traced(gamma) and not jnp.isfinite(gamma):
+    if step_size is None and not is_traced(gamma) and not np.isfinite(gamma):
         raise InputError(
             f"step_size: the estimate 1 / L-hat_2s is {gamma}, since the gradient of f is the same, or not finite, "
             "wherever it was sampled; give a step_size"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ihtjax.errors import POSITIVE, InputError, check, shown, whole_number
-from ihtjax.solvers.threshold import as_vector
+from ihtjax.solvers.threshold import as_count, as_vector, transfers_allowed
 
 
 class Certificate(NamedTuple):
@@ -31,6 +31,7 @@ class Certificate(NamedTuple):
     ht_stable: jax.Array
 
 
+@transfers_allowed
 def certify(
     theta: jax.Array,
     gradient: jax.Array,
@@ -75,10 +76,10 @@ def certify(
     theta, gradient = as_vector("theta", theta), as_vector("gradient", gradient)
     if theta.shape != gradient.shape:
         raise InputError(f"gradient: got {shown(gradient)}, expected as many entries as theta, {theta.size}")
-    s = check("s", s, whole_number(1, theta.size))
+    s = as_count(check("s", s, whole_number(1, theta.size)))
     step_size, ht_tol = check("step_size", step_size, POSITIVE), check("ht_tol", ht_tol, POSITIVE)
     support = theta != 0
-    n_nonzero = jnp.sum(support.astype(jnp.int32))
+    n_nonzero = jnp.sum(support, dtype=s.dtype)
     slope = jnp.abs(gradient)
     grad_on_support = jnp.max(jnp.where(support, slope, 0))
     grad_off_support = jnp.max(jnp.where(support, 0, slope))

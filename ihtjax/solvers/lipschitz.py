@@ -10,9 +10,10 @@ from jax import lax, random
 
 from ihtjax.errors import FUNCTION, InputError, check, shown, whole_number
 from ihtjax.solvers.draws import random_subsets
-from ihtjax.solvers.threshold import as_vector, hard_threshold
+from ihtjax.solvers.threshold import as_vector, hard_threshold, transfers_allowed
 
 
+@transfers_allowed
 def estimate_lipschitz(
     key: jax.Array, gradient: Callable, draw: Callable, n: int, s: jax.Array | int, n_monte: int = 100
 ) -> jax.Array:

@@ -21,13 +21,15 @@ from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps
 from ihtjax.sweeps.config import CERTIFIED, SweepConfig
 from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
+from ihtjax.text import printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
 CPU_BATCH_NUMBERS = 38_400
 GPU_BATCH = 1024
 # Nanoseconds on one CPU thread of what a lane-step consists of, for an estimate before anything was measured: each
-# logit's exponential, each product, each pair of entries that H_s compares, each entry that it sorts.
-NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_SORTED = 0.31, 0.009, 0.085, 125
+# logit's exponential, each product, each pair of entries that H_s compares, each entry that it bisects (3 with 256
+# lanes, 12 with 32).
+NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_BISECTED = 0.31, 0.02, 0.085, 6
 
 
 class Engine(NamedTuple):
@@ -125,7 +127,7 @@ def estimated_seconds(rows: int, classes: int, features: int, lane_steps: int) -
     if platform() != "cpu":
         return None
     n, logits = classes * (features + 1), rows * classes
-    h_s = n * n * NS_PAIR if n <= PAIRWISE_LIMIT else n * NS_SORTED
+    h_s = n * n * NS_PAIR if n <= PAIRWISE_LIMIT else n * NS_BISECTED
     return 1e-9 * lane_steps * (logits * (NS_LOGIT + NS_PRODUCT * (features + 1)) + h_s) / workers()
 
 
@@ -149,8 +151,9 @@ def describe_environment(batch: int) -> dict[str, Any]:
 def differences(environment: dict[str, Any], units: Collection[dict[str, Any]]) -> list[str]:
     """Where this environment differs from those that a run's finished units were made in, in words."""
     words = []
-    for name, now in environment.items():
-        before = {str(unit["environment"][name]) for unit in units if name in unit["environment"]} - {str(now)}
+    for name, value in environment.items():
+        now = printable(str(value))
+        before = {printable(str(unit["environment"][name])) for unit in units if name in unit["environment"]} - {now}
         if before:
             words.append(f"{name} was {' and '.join(sorted(before)) or 'none'}, now it is {now or 'none'}")
     return words

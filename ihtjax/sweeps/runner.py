@@ -135,9 +135,12 @@ def config_record(config: SweepConfig, table: Table, parameters: list[str], batc
 def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> str:
     """What a sweep that ended early leaves, and how to go on, in words."""
     run = RunDirectory(run_dir)
-    stored = run.config() if run.exists() else None
-    # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
-    whole = {} if stored is None else run.survey().whole
+    try:
+        stored = run.config() if run.exists() else None
+        # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
+        whole = {} if stored is None else run.survey().whole
+    except InputError as error:
+        return str(error)
     done = [unit for unit in whole if unit.method != "all"]
     if stored is None or not done:
         return "nothing was finished yet, the same command begins anew"

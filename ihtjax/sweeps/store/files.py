@@ -12,6 +12,9 @@ from ihtjax.errors import InputError
 # Of a write that was killed: hidden, so that no reader of the folder sees it, and named so that only ours matches.
 TEMPORARY = r"\.{name}\.[0-9a-f]{{16}}\.tmp"
 
+# Of a file that `set_aside` renamed.
+ASIDE = re.compile(r"\..+\.[0-9a-f]{16}\.aside")
+
 
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file.

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ihtjax.errors import BOOLEAN, InputError, check, one_of
+from ihtjax.errors import BOOLEAN, InputError, check, one_of, plain, shown
 from ihtjax.sweeps.store.records import TABLES, Damaged, Unit
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import schema_of
@@ -33,13 +34,14 @@ def load(
       columns: which columns to read; all if None.
       verify: hold each file against its recorded SHA-256 before it is parsed, and its rows against its unit. Parquet
         has no checksum over its footer, where one flipped bit can change values without a word.
-      filters: columns, each with the value, or the list of values, that rows must have.
+      filters: columns, each with the value, or the list of values, that rows must have; None is null.
 
     Returns:
       A data frame with the columns of the table and its rows in order of method, level and trial.
 
     Raises:
-      InputError: there is no such run, table or column, nothing is finished yet, or a file is damaged.
+      InputError: there is no such run, table or column, a filter's value can't be one of its column's, nothing is
+        finished yet, or a file is damaged.
 
     Example::
 
@@ -63,9 +65,9 @@ def read(
 
     With ``units``, the rows of these alone.
     """
-    filters = filters or {}
     check("table", table, one_of(*TABLES))
     check("verify", verify, BOOLEAN)
+    columns = None if columns is None else _distinct_names(columns)
     run = RunDirectory(run_dir).require()
     entries = {unit: entry for unit, entry in run.units().items() if table in entry["files"]}
     if units is not None:
@@ -74,31 +76,41 @@ def read(
         command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
         raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
     stored = run.record()
-    metadata = schema_of(table, stored).metadata
+    schema = schema_of(table, stored)
     ordered = sorted(entries.items(), key=lambda item: item[0].file_name)
-    where = [(column, "in" if _is_list(value) else "==", value) for column, value in filters.items()]
-    where = [(column, how, list(value) if how == "in" else value) for column, how, value in where]
+    wanted: dict[str, pa.Array] = {}
+    for column, value in (filters or {}).items():
+        # Another version's files may have other columns.
+        its = schema if column in schema.names else pq.read_schema(_source(run, stored, table, verify, *ordered[0]))
+        if column not in its.names:
+            raise _no_column(table, column, its.names)
+        wanted[column] = _values(column, value, its.field(column).type)
+    condition = None
+    for column, values in wanted.items():
+        one = pc.field(column).isin(values)
+        condition = one if condition is None else condition & one
 
     def part(item) -> pa.Table:
         source = _source(run, stored, table, verify, *item)
         names = pq.read_schema(source).names
-        for column in filters:
+        for column in wanted:
             if column not in names:
                 raise _no_column(table, column, names)
         rows = pq.read_table(
             source,
             # A version that knew fewer columns may have written some of the files.
             columns=None if columns is None else [column for column in columns if column in names],
-            filters=where or None,
+            filters=condition,
             read_dictionary=list(categorical),
             page_checksum_verification=True,
         )
         rows.validate(full=verify)
         # How pandas is to take the columns follows from the table, not from what a file says.
-        return rows.replace_schema_metadata(metadata)
+        return rows.replace_schema_metadata(schema.metadata)
 
-    needed = [item for item in ordered if _may_hold(item[0], filters)] or ordered[:1]
-    with _failures_named(run, table, filters):
+    asked = {column: values.to_pylist() for column, values in wanted.items()}
+    needed = [item for item in ordered if _may_hold(item[0], asked)] or ordered[:1]
+    with _failures_named(run, table):
         with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1)) as pool:
             found = pa.concat_tables(pool.map(part, needed), promote_options="default")
         for column in columns or ():
@@ -120,33 +132,60 @@ def _source(run: RunDirectory, stored: dict[str, Any], table: str, verify: bool,
         raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
 
 
-def _may_hold(unit: Unit, filters: dict[str, Any]) -> bool:
+def _distinct_names(columns: Any) -> list[str]:
+    names = _listed(columns)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"columns: got {shown(columns)}, expected a list of names")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"columns: got {twice[0]!r} twice, expected each name once")
+    return names
+
+
+def _values(column: str, value: Any, its: pa.DataType) -> pa.Array:
+    """A filter's value, or values, as an array of its column's type; None is null."""
+    if pa.types.is_nested(its):
+        raise InputError(f"{column}: holds lists, expected a column of single values; compare it in the data frame")
+    try:
+        values = pa.array([None if item is pd.NA else plain(item) for item in _listed(value)])
+        # Arrow would also take a text for the number that it spells, and a truth value for 0 or 1.
+        if not pa.types.is_null(values.type) and _kind(values.type) != _kind(its):
+            raise ValueError(f"{values.type} is no {its}")
+        values = values.cast(its)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+        raise InputError(f"{column}: got {shown(value)}, expected a value of type {its}, or a list of them") from error
+    if not pa.types.is_floating(its):
+        return values
+    # 0 and -0 are equal, but not to Arrow where it looks for one among several.
+    return pa.concat_arrays([values, pc.negate(values.filter(pc.equal(values, 0)))])
+
+
+def _kind(its: pa.DataType) -> str:
+    number = pa.types.is_integer(its) or pa.types.is_floating(its) or pa.types.is_decimal(its)
+    return "number" if number else str(its)
+
+
+def _listed(value: Any) -> list:
+    """One value, or several, as a list."""
+    value = plain(value)
+    single = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0  # a key of jax.random
+    return list(value) if isinstance(value, Iterable) and not single else [value]
+
+
+def _may_hold(unit: Unit, asked: dict[str, list]) -> bool:
     """Whether rows with these values can be in a unit's files; a file that can't hold any need not be read."""
-    known: dict[str, Any]
-    if unit.method == "all":
-        known = {"trial": range(unit.start, unit.stop)}
-    else:
-        known = {"method": [unit.method], "s": [unit.s], "trial": range(unit.start, unit.stop)}
-    for column, possible in known.items():
-        if column in filters:
-            asked = filters[column]
-            asked = asked if _is_list(asked) else [asked]
-            if not any(value in possible for value in asked):
-                return False
-    return True
-
-
-def _is_list(value) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str)
+    known: dict[str, Any] = {"trial": range(unit.start, unit.stop)}
+    if unit.method != "all":
+        known |= {"method": [unit.method], "s": [unit.s]}
+    both = known.keys() & asked.keys()
+    return all(any(value in known[column] for value in asked[column]) for column in both)
 
 
 @contextlib.contextmanager
-def _failures_named(run: RunDirectory, table: str, filters: dict[str, Any]):
+def _failures_named(run: RunDirectory, table: str):
     try:
         yield
     except InputError:
         raise
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError) as error:
-        raise InputError(f"filters: got {filters}, expected values of the columns' types ({error})") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{run.path}: cannot read {table} ({error}); see: ihtjax verify {run.path}") from error

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError, whole_number
 from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
-from ihtjax.text import is_printable
+from ihtjax.text import is_printable, printable
 
 # Format 1 had no checksums, and called files by their paths.
 FORMAT = 2
@@ -179,6 +179,8 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     values = [one for value in environment.values() for one in (value if isinstance(value, list) else [value])]
     if not all(isinstance(value, str | int | float | None) for value in values):
         raise Damaged(f"{unit}: expected texts and numbers in its environment")
+    # Refusing what can't be printed would make runs damaged: XLA_FLAGS may be of several lines.
+    environment = {printable(name): _printable_value(value) for name, value in environment.items()}
     files = {path.removesuffix(f"/{unit.file_name}"): of_file for path, of_file in files.items()}  # format 1
     trials, points = stop - start, stored["config"]["curve_points"]
     expected = {"certificates": None} if method == "all" else {"trials": trials}
@@ -200,7 +202,15 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
             its = environment.get(name)
             if not isinstance(its, list) or not all(whole_number(1, n).holds(level) for level in its):
                 raise Damaged(f"{unit}: expected {name} as a list of levels")
+        if not whole_number(1).holds(environment.get("format", 1)):
+            raise Damaged(f"{unit}: format {environment['format']!r}, expected {whole_number(1).text}")
     return unit, {"unit": list(unit), "files": files, "environment": environment}
+
+
+def _printable_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_printable_value, value))
+    return printable(value) if isinstance(value, str) else value
 
 
 def check_units(entries: Any, stored: dict[str, Any]) -> dict[Unit, dict[str, Any]]:

@@ -24,8 +24,8 @@ from ihtjax.sweeps.store.records import (
     with_checksum,
     without_checksum,
 )
-from ihtjax.sweeps.store.schemas import check_content
-from ihtjax.sweeps.store.sealed import has_seal, record_in, sealed_parquet
+from ihtjax.sweeps.store.schemas import check_content, configurations_in
+from ihtjax.sweeps.store.sealed import configuration_of, has_seal, is_record_of, record_in, sealed_parquet
 from ihtjax.text import printable
 
 Units = dict[Unit, dict[str, Any]]
@@ -142,7 +142,7 @@ class RunDirectory:
             damage = f"unreadable ({error})"
         found = self._config_in_files()
         if found is None and ("missing" not in damage or self._files()):
-            raise InputError(f"{self.path / 'config.json'}: {damage}; restore it, or start again with overwrite=True")
+            raise InputError(f"{self.path / 'config.json'}: {damage}; {self._way_out()}")
         return found
 
     def record(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class RunDirectory:
             data = sealed_parquet(table, {"table": name, "rows": table.num_rows, "run": stored} | entry)
             files.own_folder(self.path / name, make=True)
             path = self.path / unit.path(name)
-            if os.path.lexists(path) and unit not in listed and not self._is_own(unit, name, stored):
+            if os.path.lexists(path) and not self._may_replace(unit, name, stored, listed):
                 files.set_aside(path)
             files.write_atomically(path, data)
             entry["files"] = entry["files"] | {name: _of_file(data, table.num_rows)}
@@ -212,7 +212,11 @@ class RunDirectory:
             return self._held(unit, table, later, stored)  # its writer was killed before it could list it
 
     def survey(self) -> Survey:
-        """Hold every file against the manifest, and what that doesn't list against the file's own record."""
+        """Hold every file against the manifest, and what that doesn't list against the file's own record.
+
+        Raises:
+          InputError: the results are those of another configuration than config.json's.
+        """
         # Looked at before the manifest is read: a sweep that is running lists a file after writing it.
         there = self._files()
         stored = self.config()
@@ -245,6 +249,8 @@ class RunDirectory:
                 accounted |= {owner.path(table) for table in its["files"]}
                 if manifest is not None:
                     problems.append(Damage(path, "whole, but the manifest does not list it yet"))
+        if not whole:
+            self._refuse_results_of_another(there, stored)
         for path in there:
             table, owner = _table_and_unit(path)
             if path in accounted:
@@ -256,7 +262,7 @@ class RunDirectory:
             elif owner and manifest is None and self._has_seal(owner, table) is False:
                 raise InputError(
                     f"{self.path / 'manifest.json'}: missing or damaged, and {path} is of an earlier version, which "
-                    "kept its record there alone; restore it, or start again with overwrite=True"
+                    f"kept its record there alone; {self._way_out()}"
                 )
             else:
                 problems.append(Damage(path, "foreign, the manifest does not list it"))
@@ -290,14 +296,20 @@ class RunDirectory:
             if (self.path / table).is_dir():
                 files.remove_temporaries(self.path / table, r"(iht|gd|all)-s\d+-\d+-\d+\.parquet")
 
+    def aside(self) -> list[str]:
+        """The foreign files that gave way to results, as paths below the run directory."""
+        there = [self.path / table for table in TABLES if (self.path / table).is_dir()]
+        found = [path for folder in there for path in folder.iterdir() if files.ASIDE.fullmatch(path.name)]
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
+
     # What a file says of itself.
 
     def _entry_in_file(self, unit: Unit, stored: dict[str, Any]) -> dict[str, Any] | None:
         """The entry in the record of a unit's main file; None unless all its files are there and whole."""
         try:
             data = self._bytes(unit, unit.main_table)
-            record = own_record(data, unit, unit.main_table, stored)
-            if record is None:
+            record = record_in(data)
+            if record is None or not is_record_of(record, unit, unit.main_table, stored):
                 return None
             its = record["files"] | {unit.main_table: _of_file(data, record["rows"])}
             _, entry = check_entry({**record, "files": its}, stored)
@@ -309,10 +321,38 @@ class RunDirectory:
 
     def _is_own(self, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
         """Whether a unit's file of a table is whole, and written for this run."""
+        return is_record_of(self._record_in(unit, table), unit, table, stored)
+
+    def _may_replace(self, unit: Unit, table: str, stored: dict[str, Any], listed: Units) -> bool:
+        """Whether nothing but this run's is lost with a unit's file: no user's, nor a whole one of another run."""
+        foreign = configuration_of(self._record_in(unit, table)) not in (None, stored["config_hash"])
+        return not foreign and (unit in listed or self._is_own(unit, table, stored))
+
+    def _record_in(self, unit: Unit, table: str) -> dict[str, Any] | None:
+        """The record in a unit's file; None unless it is whole."""
         try:
-            return own_record(self._bytes(unit, table), unit, table, stored) is not None
+            return record_in(self._bytes(unit, table))
         except Damaged:
-            return False
+            return None
+
+    def _refuse_results_of_another(self, there: list[str], stored: dict[str, Any]) -> None:
+        """Raise `InputError` if whole files name another configuration and none names this one.
+
+        Computing these units "again" would replace all that somebody has.
+        """
+        named: set[str] = set()
+        for table, unit in map(_table_and_unit, there):
+            if unit:
+                with contextlib.suppress(Damaged):
+                    named |= configurations_in(self._bytes(unit, table))
+        if named and stored["config_hash"] not in named:
+            raise InputError(
+                f"{self.path / 'config.json'}: is of configuration {stored['config_hash']}, the results are of "
+                f"{' and '.join(sorted(map(printable, named)))}; {self._way_out()}"
+            )
+
+    def _way_out(self) -> str:
+        return f"restore it, use another path, or move what is in {self.path} away"
 
     def _has_seal(self, unit: Unit, table: str) -> bool | None:
         """Whether a unit's file was written by this program, whole or not; None if it can't be read."""
@@ -358,12 +398,19 @@ class RunDirectory:
             raise Damaged(f"unreadable: {error.strerror}") from error
 
     def _held(self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any]) -> bytes:
-        """The bytes of a unit's file, held against its entry and its unit."""
+        """The bytes of a unit's file, held against its entry, its own record and its unit."""
         data, expected = self._bytes(unit, table), entry["files"][table]
+        record = record_in(data)
+        its_hash = configuration_of(record)
+        if its_hash not in (None, stored["config_hash"]):
+            raise Damaged(f"foreign, of configuration {printable(its_hash)}, not config.json's {stored['config_hash']}")
         if len(data) != expected["bytes"]:
             raise Damaged(f"torn, {len(data)} bytes instead of {expected['bytes']}")
         if hashlib.sha256(data).hexdigest() != expected["sha256"]:
             raise Damaged("damaged, its SHA-256 differs from the manifest's")
+        # Files of format 1 have no seal.
+        if has_seal(data) and not is_record_of(record, unit, table, stored):
+            raise Damaged("not this unit's, by the record in it")
         check_content(data, unit, table, stored)
         return data
 
@@ -404,15 +451,6 @@ class RunDirectory:
             raise InputError(f"{self.path / name}: {error}") from error
         except OSError as error:
             raise InputError(f"{self.path / name}: cannot be read ({error.strerror}); check what it is") from error
-
-
-def own_record(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -> dict[str, Any] | None:
-    """The record in a file's bytes, if they are whole, and this unit's of this table and configuration."""
-    record = record_in(data)
-    if record is None or not isinstance(record.get("run"), dict):
-        return None
-    its = record.get("table"), record.get("unit"), record["run"].get("config_hash")
-    return record if its == (table, list(unit), stored["config_hash"]) else None
 
 
 def _table_and_unit(path: str) -> tuple[str, Unit | None]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ihtjax.sweeps.store.records import Damaged, Unit
-from ihtjax.sweeps.store.sealed import arrow_reader
+from ihtjax.sweeps.store.sealed import arrow_reader, configuration_of, has_seal, record_in
 
 INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
     pa.int16(),
@@ -129,6 +129,21 @@ def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -
         raise error if isinstance(error, Damaged) else Damaged(f"no Parquet file that can be read: {error}") from error
     if not _fits(rows, unit, table, stored):
         raise Damaged(f"holds other rows than those of {unit}")
+
+
+def configurations_in(data: bytes) -> set[str]:
+    """The hashes of the configurations that a file is of: that in its record, or those in its rows if it has no seal.
+
+    Nothing if the file isn't whole, or is of format 1 and says nothing.
+    """
+    if has_seal(data):
+        its_hash = configuration_of(record_in(data))
+        return set() if its_hash is None else {its_hash}
+    try:
+        rows = pq.read_table(arrow_reader(data), columns=["config_hash"])
+        return {its_hash for its_hash in rows["config_hash"].to_pylist() if isinstance(its_hash, str)}
+    except (KeyError, OSError, ValueError, pa.ArrowException):
+        return set()
 
 
 def _fits(rows: pa.Table, unit: Unit, table: str, stored: dict[str, Any]) -> bool:

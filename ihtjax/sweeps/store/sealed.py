@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ihtjax.sweeps.store.records import Unit
+
 RECORD, SEAL = b"ihtjax", b"ihtjax_sha256"
 ZEROS = b"0" * 64
 # How Thrift's compact protocol writes a text of 64 bytes after the text that is its key.
@@ -68,3 +70,17 @@ def record_in(data: bytes) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError, RecursionError, OSError, pa.ArrowException):
         return None  # sealed by somebody else
     return record if isinstance(record, dict) else None
+
+
+def configuration_of(record: dict[str, Any] | None) -> str | None:
+    """The hash of the configuration that a file's record names; None if there is none."""
+    run = record.get("run") if record else None
+    its = run.get("config_hash") if isinstance(run, dict) else None
+    return its if isinstance(its, str) else None
+
+
+def is_record_of(record: dict[str, Any] | None, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
+    """Whether a file's record is that of this unit's file of this table and configuration."""
+    if record is None or configuration_of(record) != stored["config_hash"]:
+        return False
+    return (record.get("table"), record.get("unit")) == (table, list(unit))
