@@ -19,7 +19,8 @@ LANES_AT_A_TIME = 256
 BITS = np.array([-(2**15), *(2**k for k in range(14, -1, -1))], np.int16)
 LOWEST = BITS[0]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def transfers_allowed(function: Callable[P, R]) -> Callable[P, R]:
