@@ -513,8 +513,12 @@ def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
 
     monkeypatch.setattr(newton_module, "_solve", pressed)
     X, y = split(0)
-    with pytest.raises(KeyboardInterrupt), interrupts.deferred():
-        best_subset(X, y, 7)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
+            best_subset(X, y, 7)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(batches) == 1
 
 

@@ -9,7 +9,8 @@ from test_cli import call
 from ihtjax import SweepConfig, sweep
 from ihtjax.study.summaries import render, summary
 from ihtjax.sweeps.single import describe, run_trial
-from ihtjax.sweeps.words import conditions, printable
+from ihtjax.sweeps.words import conditions
+from ihtjax.text import printable
 
 
 @pytest.fixture(scope="module")

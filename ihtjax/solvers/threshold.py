@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,15 @@ LANES_AT_A_TIME = 256
 BITS = np.array([-(2**15), *(2**k for k in range(14, -1, -1))], np.int16)
 LOWEST = BITS[0]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def transfers_allowed(function: Callable) -> Callable:
+
+def transfers_allowed(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function put its constants and its arguments on the device, whatever JAX's transfer guard says."""
 
     @wraps(function)
-    def guarded(*args, **kwargs):
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         with jax.transfer_guard_host_to_device("allow"):
             return function(*args, **kwargs)
 
