@@ -1,4 +1,4 @@
-"""Iterative hard thresholding: one step, the same as an optax transformation, and a whole run."""
+"""Iterative hard thresholding as an optax transformation, and a whole run of it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,31 +14,9 @@ from jax.flatten_util import ravel_pytree
 from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, is_traced, shown, whole_number
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.draws import root_key
-from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz, slope_at
-from ihtjax.solvers.threshold import as_vector, hard_threshold, transfers_allowed
-
-
-@transfers_allowed
-def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:
-    """One step of Algorithm 1.
-
-        theta^{k+1} = H_s(theta^k - gamma grad f(theta^k))
-
-    With s = n, H_s changes nothing and this is Algorithm 2, gradient descent.
-
-    Args:
-      gradient: maps theta ``[n]`` to grad f(theta) ``[n]``.
-      theta: the s-sparse iterate ``[n]``.
-      step_size: gamma, a scalar.
-      s: sparsity level, a scalar, 1 .. n; data, not a compile-time constant.
-
-    Raises:
-      InputError: theta or its gradient isn't a vector of floats, or a scalar is out of range.
-    """
-    check("gradient", gradient, FUNCTION)
-    theta = as_vector("theta", theta)
-    step_size, s = check("step_size", step_size, POSITIVE), check("s", s, whole_number(1, theta.size))
-    return hard_threshold(theta - step_size * slope_at(gradient, theta), s)
+from ihtjax.solvers.iht import iht_step
+from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz
+from ihtjax.solvers.threshold import hard_threshold, transfers_allowed
 
 
 def iht(learning_rate: optax.ScalarOrSchedule, s: jax.Array | int) -> optax.GradientTransformationExtraArgs:

@@ -10,7 +10,7 @@ from jax import random
 from ihtjax.solvers.threshold import largest
 
 # One seed used for two purposes gives two streams.
-DATA, INIT, SUPPORT = range(3)
+DATA, INIT, SUPPORT, SOLVER = range(4)
 
 
 @contextlib.contextmanager
@@ -55,6 +55,11 @@ def monte_carlo_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
     data_seed, init_seed, support_seed = seeds
     key = random.wrap_key_data(jnp.stack([data_seed, init_seed]), impl="threefry2x32")
     return random.fold_in(random.fold_in(key, support_seed), s.astype(jnp.uint32))
+
+
+def solver_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
+    """The key of what a trial's solver draws: a function of its whole triple ``[3]`` and of its level."""
+    return random.fold_in(monte_carlo_stream(seeds, s), SOLVER)
 
 
 def random_subset(key: jax.Array, n: int, size: jax.Array | int) -> jax.Array:

@@ -14,8 +14,10 @@ import jax
 import numpy as np
 
 from ihtjax.errors import InputError, check, whole_number
-from ihtjax.problems.softmax import SoftmaxRegression
-from ihtjax.problems.table import Table
+from ihtjax.problems.base import Problem
+from ihtjax.problems.linear import Linear
+from ihtjax.problems.losses import LOSSES
+from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps
@@ -33,7 +35,7 @@ NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_BISECTED = 0.31, 0.02, 0.085, 6
 
 
 class Engine(NamedTuple):
-    """A problem with its compiled programs: all that running a batch of any level needs.
+    """A problem with a solver's compiled program: all that running a batch of any level needs.
 
     Attributes:
       problem: the objective.
@@ -42,31 +44,81 @@ class Engine(NamedTuple):
       certified: whether `run` takes step sizes ``[batch]`` as well, certified ones.
     """
 
-    problem: SoftmaxRegression
+    problem: Problem
     batch: int
     run: Callable
     certified: bool
 
 
+# What a compiled program doesn't depend on: what trials there are, and what the problem and the solver say.
+IGNORED = "data target loss problem solver levels trials seed dense".split()
+
+
 def program(config: SweepConfig) -> SweepConfig:
     """The configuration with what the compiled program doesn't depend on set to its default."""
     anything = SweepConfig()
-    keep = "steps n_monte init standardize step_size stop_loss ht_tol curve_points precision audit".split()
-    return dataclasses.replace(anything, **{name: getattr(config, name) for name in keep})
+    return dataclasses.replace(config, **{name: getattr(anything, name) for name in IGNORED})
+
+
+def make_problem(config: SweepConfig) -> Problem:
+    """The problem that a configuration names; the same object for the same one."""
+    if config.problem is not None:
+        return problem_named(config.problem)
+    loss = None if config.loss is None else LOSSES[config.loss]
+    table = load_table(config.data, config.target, loss and loss.target)
+    return problem_of(table, config.loss, config.standardize, config.init, config.precision)
 
 
 @functools.lru_cache(maxsize=8)
-def make_problem(table: Table, standardize: str, init: str, precision: str) -> SoftmaxRegression:
-    """The objective of a sweep."""
-    return SoftmaxRegression(table, init, standardize, np.dtype(precision))
+def problem_of(table: Table, loss: str | None, standardize: str, init: str, precision: str) -> Problem:
+    """A linear model of a table; the loss for classes or for numbers where none is named."""
+    criterion = LOSSES[loss or ("cross_entropy" if table.class_names else "squared")]
+    return Linear(table, criterion, init, standardize, np.dtype(precision))
 
 
 @functools.lru_cache(maxsize=8)
-def make_engine(table: Table, config: SweepConfig, batch: int) -> Engine:
-    """Compile for a table and a `program`; one engine serves all levels, units and sweeps of a process."""
+def problem_named(path: str) -> Problem:
+    """A user's problem, ``module:name``: an object, or what a function of nothing returns."""
+    found = imported("problem", path)
+    return check_problem(found() if not isinstance(found, Problem) and callable(found) else found)
+
+
+def check_problem(problem: Any) -> Problem:
+    """The problem, if it is one that can be swept.
+
+    Raises:
+      InputError: it isn't a `Problem`, or its parameters have no names.
+    """
+    problem = check("problem", problem, an(Problem))
+    names = list(problem.names)
+    if not names or not all(isinstance(name, str) and name and is_printable(name) for name in names):
+        raise InputError(f"problem: got names {shown(problem.names)}, expected a text for each parameter")
+    return problem
+
+
+def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
+    """Compile for a problem, a solver and a `program`; one engine serves all levels, units and sweeps of a process."""
+    return _engine(problem, _Program(solver), config, batch)
+
+
+class _Program:
+    """A solver that equals another if they have one program."""
+
+    def __init__(self, solver: Solver):
+        self.solver = solver
+
+    def __eq__(self, other):
+        return isinstance(other, _Program) and self.solver.program == other.solver.program
+
+    def __hash__(self):
+        return hash(self.solver.program)
+
+
+@functools.lru_cache(maxsize=8)
+def _engine(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
     with draws.settings(config.precision):
-        problem = make_problem(table, config.standardize, config.init, config.precision)
-        return Engine(problem, batch, compile_batch(problem, config, batch), config.step_size == CERTIFIED)
+        run = compile_batch(problem, of.solver, config, batch)
+        return Engine(problem, batch, run, config.step_size == CERTIFIED)
 
 
 def triples(root: int, trials: np.ndarray) -> np.ndarray:
@@ -90,12 +142,12 @@ def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]
     return jax.tree.map(lambda a: a[..., :N], out)
 
 
-def check_batch(batch: int | None, table: Table) -> int:
+def check_batch(batch: int | None, problem: Problem) -> int:
     """The number of lanes per call; what suits the default device if None, a power of two."""
     if batch is None:
         if platform() != "cpu":
             return GPU_BATCH
-        return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / len(table.y))), 5, 10))
+        return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / problem.temporaries)), 5, 10))
     return check("batch", batch, whole_number(1))
 
 

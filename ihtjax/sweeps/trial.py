@@ -11,7 +11,8 @@ import numpy as np
 from jax import lax
 
 from ihtjax.solvers import draws
-from ihtjax.solvers.algorithms import iht_step
+from ihtjax.problems.base import Problem
+from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
@@ -29,18 +30,20 @@ class Trial(NamedTuple):
 
     Attributes:
       s: sparsity level, int32.
-      train, test: the problem's views of its training and test rows.
+      train, test: the problem's views of its training and test rows; ``test`` may be None.
       theta0: initial parameters ``[n]``, s of them nonzero.
       lipschitz_estimate: L-hat_2s; NaN under a given step size.
       step_size: gamma.
+      key: for what the solver draws.
     """
 
     s: jax.Array
-    train: NamedTuple
-    test: NamedTuple
+    train: Any
+    test: Any
     theta0: jax.Array
     lipschitz_estimate: jax.Array
     step_size: jax.Array
+    key: jax.Array
 
 
 class Audit(NamedTuple):
@@ -61,22 +64,26 @@ class State(NamedTuple):
     """What steps and checks change.
 
     Attributes:
-      theta: the iterate ``[n]``.
+      solver: the solver's own state, whose ``theta`` is the iterate ``[n]``.
       n_support_changes: steps whose support differs from the step before, int32.
       last_support_change: the last such step, counted from 1; 0 if there was none.
       steps_to_stop_loss: the first step looked at with training loss at most the stopping loss; NEVER if none yet.
       audit: what the loss did; None unless the configuration asks for it.
     """
 
-    theta: jax.Array
+    solver: Any
     n_support_changes: jax.Array
     last_support_change: jax.Array
     steps_to_stop_loss: jax.Array
     audit: Audit | None = None
 
+    @property
+    def theta(self) -> jax.Array:
+        return self.solver.theta
+
 
 class Point(NamedTuple):
-    """A point of a trial's curve: losses in nats, and the size of the support."""
+    """A point of a trial's curve: losses, NaN where there are no test rows, and the size of the support."""
 
     train_loss: jax.Array
     test_loss: jax.Array
@@ -86,6 +93,7 @@ class Point(NamedTuple):
 class Result(NamedTuple):
     """Where a trial ended; the names are columns of the `trials` table, which the README explains.
 
+    ``train_metrics`` and ``test_metrics`` hold what the problem measures, by name.
     Scalars but for ``theta``, ``theta0`` and ``gradient`` (at ``theta``), all ``[n]``. ``finite`` is false where the
     trial diverged; ``steps_to_stop_loss`` is NEVER where it wasn't reached.
     """
@@ -94,8 +102,8 @@ class Result(NamedTuple):
     step_size: jax.Array
     train_loss: jax.Array
     test_loss: jax.Array
-    train_accuracy: jax.Array
-    test_accuracy: jax.Array
+    train_metrics: dict[str, jax.Array]
+    test_metrics: dict[str, jax.Array]
     steps_run: jax.Array
     steps_to_stop_loss: jax.Array
     n_support_changes: jax.Array
@@ -108,7 +116,7 @@ class Result(NamedTuple):
     audit: Audit | None = None
 
 
-def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None) -> Trial:
+def begin(problem: Problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None) -> Trial:
     """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone.
 
     ``certified`` is the step size where the configuration asks for a certified one.
@@ -131,26 +139,38 @@ def begin(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certifie
         step_size = jnp.asarray(config.step_size if certified is None else certified, problem.dtype)
         lipschitz = jnp.asarray(jnp.nan, problem.dtype)
     theta0 = jnp.where(support, dense, 0)
-    return Trial(s, train, test, theta0, lipschitz, step_size)
+    return Trial(s, train, test, theta0, lipschitz, step_size, draws.solver_stream(seeds, s))
 
 
-def begin_audit(problem, trial: Trial) -> Audit:
+def objective_of(problem: Problem, trial: Trial) -> Objective:
+    """What the solver works on: the problem on the trial's training rows."""
+    return Objective(
+        lambda theta: problem.loss(theta, trial.train),
+        lambda theta: problem.gradient(theta, trial.train),
+        trial.step_size,
+    )
+
+
+def begin_audit(problem: Problem, trial: Trial) -> Audit:
     """The audit of a batch of trials before their first step."""
     loss = lanes(problem.loss)(trial.theta0, trial.train)
     return Audit(loss, jnp.zeros_like(loss), jnp.zeros(loss.shape, jnp.int32))
 
 
-def step(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
+def step(
+    problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, state: State, trial: Trial
+) -> State:
     """Step k + 1 of one trial, with its support watched."""
-    theta = iht_step(lambda theta: problem.gradient(theta, trial.train), state.theta, trial.step_size, trial.s)
+    new = solver.step(objective_of(problem, trial), state.solver, trial.s, k)
     if config.stop_loss is not None:
-        theta = jnp.where(state.steps_to_stop_loss == NEVER, theta, state.theta)
-    changed = jnp.any((theta != 0) != (state.theta != 0))
+        runs = state.steps_to_stop_loss == NEVER
+        new = jax.tree.map(lambda after, before: jnp.where(runs, after, before), new, state.solver)
+    changed = jnp.any((new.theta != 0) != (state.theta != 0))
     return state._replace(
-        theta=theta,
+        solver=new,
         n_support_changes=state.n_support_changes + changed,
         last_support_change=jnp.where(changed, k + 1, state.last_support_change),
-        audit=state.audit and watch(state.audit, problem.loss(theta, trial.train)),
+        audit=state.audit and watch(state.audit, problem.loss(new.theta, trial.train)),
     )
 
 
@@ -166,7 +186,7 @@ def rounding_floor(loss: jax.Array) -> jax.Array:
     return 16 * jnp.finfo(loss.dtype).eps * jnp.maximum(1, loss)
 
 
-def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
+def check(problem: Problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
     """Record k, if it is the first multiple of 10 whose training loss is at most the stopping loss.
 
     The start isn't looked at: the first such step is 10.
@@ -177,16 +197,17 @@ def check(problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial
     return state._replace(steps_to_stop_loss=jnp.where(first, k, state.steps_to_stop_loss))
 
 
-def observe(problem, state: State, trial: Trial) -> Point:
+def observe(problem: Problem, state: State, trial: Trial) -> Point:
     """The point of a trial's curve at its present iterate."""
+    train_loss = problem.loss(state.theta, trial.train)
     return Point(
-        problem.loss(state.theta, trial.train),
-        problem.loss(state.theta, trial.test),
+        train_loss,
+        jnp.full_like(train_loss, jnp.nan) if trial.test is None else problem.loss(state.theta, trial.test),
         jnp.sum((state.theta != 0).astype(jnp.int32)),
     )
 
 
-def end(problem, config: SweepConfig, state: State, trial: Trial, last: Point) -> Result:
+def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last: Point) -> Result:
     """What there is to say of a trial after its last step, where its curve has its last point."""
     theta = state.theta
     gradient = problem.gradient(theta, trial.train)
@@ -202,8 +223,8 @@ def end(problem, config: SweepConfig, state: State, trial: Trial, last: Point) -
         trial.step_size,
         last.train_loss,
         last.test_loss,
-        problem.accuracy(theta, trial.train),
-        problem.accuracy(theta, trial.test),
+        problem.measure(theta, trial.train),
+        {} if trial.test is None else problem.measure(theta, trial.test),
         jnp.where(stopped, state.steps_to_stop_loss, config.steps),
         state.steps_to_stop_loss,
         state.n_support_changes,
@@ -217,10 +238,13 @@ def end(problem, config: SweepConfig, state: State, trial: Trial, last: Point) -
     )
 
 
-def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, *certified) -> tuple[Result, Point]:
+def run_batch(
+    problem: Problem, solver: Solver, config: SweepConfig, seeds: jax.Array, s: jax.Array, *certified
+) -> tuple[Result, Point]:
     """Run a batch of trials in one scan over the points of their curves.
 
     Args:
+      problem, solver, config: what is minimised, how, and with which options.
       seeds: uint32 ``[3, B]``; `B` denotes the number of lanes, here and below.
       s: int32 ``[B]``.
       certified: step sizes ``[B]``, where the configuration asks for certified ones.
@@ -232,9 +256,11 @@ def run_batch(problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, *cer
     trial = lanes(functools.partial(begin, problem, config))(seeds, s, *certified)
     never = jnp.full(s.shape, NEVER, jnp.int32)
     zero = jnp.zeros(s.shape, jnp.int32)
-    state = State(trial.theta0, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
+    first = lanes(lambda trial: solver.init(objective_of(problem, trial), trial.theta0, trial.s, trial.key))(trial)
+    state = State(first, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
     step_k, check_k = (
-        jax.vmap(functools.partial(f, problem, config), in_axes=(None, -1, -1), out_axes=-1) for f in (step, check)
+        jax.vmap(functools.partial(*f, config), in_axes=(None, -1, -1), out_axes=-1)
+        for f in ((step, problem, solver), (check, problem))
     )
 
     def to_next_check(k, state, stop):
@@ -272,9 +298,9 @@ CPU_OPTIONS: Any = {
 }
 
 
-def compile_batch(problem, config: SweepConfig, batch: int) -> Callable:
+def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
-    fn = jax.jit(functools.partial(run_batch, problem, config))
+    fn = jax.jit(functools.partial(run_batch, problem, solver, config))
     shapes = [jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
     if config.step_size == CERTIFIED:
         shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
