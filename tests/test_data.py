@@ -3,10 +3,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from ihtjax.problems.softmax import SoftmaxRegression
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from ihtjax import InputError
-from ihtjax.problems.softmax import SoftmaxRegression
 from ihtjax.problems.table import load_table, table_of
 
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 import reference
-
 from ihtjax.problems.softmax import SoftmaxRegression, parameter_names
+
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps import trial

@@ -6,9 +6,9 @@ import jax.export
 import numpy as np
 import pytest
 import reference
+from ihtjax.problems.softmax import SoftmaxRegression
 
 from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
-from ihtjax.problems.softmax import SoftmaxRegression
 from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps.engine import GPU_BATCH, make_engine, make_problem, program, run_block

@@ -63,6 +63,7 @@ def config_options(sweep: bool):
             command = click.option(
                 flag,
                 type=_click_type(field),
+                multiple=field.name == "target",
                 default=field.default,
                 show_default=field.default is not None,
                 metavar=field.metadata.get("metavar"),

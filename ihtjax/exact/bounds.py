@@ -122,6 +122,20 @@ def certified_step_size(X: np.ndarray, classes: int, s: int, dtype=np.float64) -
     return np.dtype(dtype).type((1 - 16 * np.finfo(dtype).eps) / upper)
 
 
+def linear_step_size(X: np.ndarray, curvature: float, s: int, dtype=np.float64) -> float:
+    """The largest step size that is certain for a linear model whose loss has at most this curvature in each output.
+
+    The Hessian is at most c I (x) X'X/m, X with the bias column, so (4)'s constant is at most
+
+        c max_{|S| <= 2s} lambda_max((X'X/m)_SS),
+
+    and this is one over it, less 16 roundings of the type. For squared error c = 1 and the bound is the constant.
+    """
+    X = np.column_stack([np.asarray(X, np.float64), np.ones(len(X))])
+    upper = curvature * sparse_eigenvalue(X.T @ X / len(X), 2 * s).upper
+    return np.dtype(dtype).type((1 - 16 * np.finfo(dtype).eps) / upper)
+
+
 def boehning(X: np.ndarray, classes: int) -> np.ndarray:
     """B ``[n, n]`` of `softmax_bounds`, in the order of the parameters."""
     X = np.column_stack([np.asarray(X, np.float64), np.ones(len(X))])

@@ -14,7 +14,7 @@ from ihtjax.solvers.threshold import lanes_last
 # With fewer features than this, outputs are written out as sums, so that XLA fuses them with what follows.
 UNROLL_LIMIT = 16
 # Nanoseconds on one CPU thread of each output's loss and of each product, for an estimate before anything is measured.
-NS_OUTPUT, NS_PRODUCT = 0.31, 0.009
+NS_OUTPUT, NS_PRODUCT = 0.31, 0.02
 
 
 class Linear(Supervised):

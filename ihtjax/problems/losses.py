@@ -215,7 +215,7 @@ def share(right: jax.Array, weights: jax.Array) -> jax.Array:
     return (jnp.sum(seen & right) / jnp.sum(seen)).astype(weights.dtype)
 
 
-def mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+def mean(values: jax.Array | np.ndarray, weights: jax.Array) -> jax.Array:
     """Mean of values ``[m, ..]`` over the rows with a positive weight ``[m]``."""
     seen = (weights > 0).reshape(-1, *[1] * (values.ndim - 1))
     return jnp.sum(jnp.where(seen, values, 0), axis=0) / jnp.sum(seen)

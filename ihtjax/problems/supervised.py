@@ -165,7 +165,9 @@ def target_for(criterion: Loss, table: Table) -> np.ndarray:
     """
     if (criterion.target == "classes") != bool(table.class_names):
         what = "classes" if table.class_names else "numbers"
-        raise InputError(f"loss: {criterion.name} predicts {criterion.target}, but the target holds {what}; take another")
+        raise InputError(
+            f"loss: {criterion.name} predicts {criterion.target}, but the target holds {what}; take another"
+        )
     if criterion.name == "logistic" and table.n_classes != 2:
         raise InputError(
             f"loss: logistic predicts one of two classes, the target has {table.n_classes}; take cross_entropy"

@@ -71,7 +71,9 @@ class Table:
     def words(self) -> str:
         """Its size and what is to be predicted, in a line."""
         m, d = self.X.shape
-        what = f"{self.n_classes} classes" if self.class_names else f"{self.n_targets} number{'s' * (self.n_targets > 1)}"
+        what = (
+            f"{self.n_classes} classes" if self.class_names else f"{self.n_targets} number{'s' * (self.n_targets > 1)}"
+        )
         return f"{m} rows, {d} features, {what} to predict"
 
 
@@ -143,7 +145,9 @@ def table_of(frame: pd.DataFrame, targets: tuple[str, ...], name: str, kind: str
             _check_counts(frame, targets, name)
         return Table(X, y, tuple(features.columns), (), targets)
     if len(targets) > 1:
-        raise InputError(f"target: got {_names(targets)}, expected one class column; several numbers need --loss squared")
+        raise InputError(
+            f"target: got {_names(targets)}, expected one class column; several numbers need --loss squared"
+        )
     class_names, y = _classes(frame[targets[0]], name)
     return Table(X, y, tuple(features.columns), class_names)
 
@@ -160,8 +164,8 @@ def kind_of(values: pd.Series, table: str) -> str:
     if (labels != np.floor(labels)).any() or len(labels) > MAX_CLASSES or 2 * len(labels) > len(values):
         return "numbers"
     raise InputError(
-        f"loss: missing, since column {values.name!r} of {table} holds whole numbers, {len(labels)} distinct ones: classes or "
-        "numbers to predict? say loss cross_entropy for classes, squared for numbers, or poisson for counts"
+        f"loss: missing, since column {values.name!r} of {table} holds {len(labels)} distinct whole numbers, classes "
+        "or numbers to predict; say loss cross_entropy for classes, squared for numbers, or poisson for counts"
     )
 
 
@@ -183,15 +187,17 @@ def _check_counts(frame: pd.DataFrame, targets: tuple[str, ...], table: str) -> 
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
-                f"{table}: column {column!r} holds {values[row]:g} in row {row + 1}, expected counts, whole numbers from "
-                "0; take loss squared for numbers"
+                f"{table}: column {column!r} holds {values[row]:g} in row {row + 1}, expected counts, whole numbers "
+                "from 0; take loss squared for numbers"
             )
 
 
 def _from_sklearn(name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """One of scikit-learn's tables, its classes under their names, and its target columns."""
     if name not in SKLEARN:
-        raise InputError(f"data: got {SKLEARN_PREFIX}{name}, expected one of {', '.join(SKLEARN)} after {SKLEARN_PREFIX}")
+        raise InputError(
+            f"data: got {SKLEARN_PREFIX}{name}, expected one of {', '.join(SKLEARN)} after {SKLEARN_PREFIX}"
+        )
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -284,7 +290,9 @@ def _first(mask: pd.Series) -> int:
 def _read(path: Path) -> pd.DataFrame:
     readers = {".csv": _read_csv, ".parquet": pd.read_parquet}
     if path.suffix.lower() not in readers:
-        raise InputError(f"data: got {str(path)!r}, expected 'iris', 'sklearn:NAME' or the path of a .csv or .parquet file")
+        raise InputError(
+            f"data: got {str(path)!r}, expected 'iris', 'sklearn:NAME' or the path of a .csv or .parquet file"
+        )
     if not path.is_file():
         raise InputError(f"data: {path} is not a file; check the path")
     try:

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-from ihtjax.errors import InputError
-
 
 class Objective(NamedTuple):
     """What a solver may ask of the problem that it works on; functions of theta ``[n]``.
@@ -42,7 +40,7 @@ class Solver(abc.ABC):
     and its field ``theta`` is s-sparse. s and the step number are data, so that one program serves all levels.
 
     Attributes:
-      name: what ``--solver`` calls it.
+      name: what the column ``method`` calls it.
     """
 
     name: ClassVar[str]
@@ -56,33 +54,6 @@ class Solver(abc.ABC):
         """The state after step k + 1, k counted from 0."""
 
     @property
-    def method(self) -> str:
-        """Its name, with the options that differ from their defaults: ``name:option=value,..``."""
-        fields = [(its.name, getattr(self, its.name), its.default) for its in dataclasses.fields(self)]
-        options = ",".join(f"{name}={value}" for name, value, default in fields if value != default)
-        return f"{self.name}:{options}" if options else self.name
-
-    @property
     def program(self) -> tuple:
         """What its compiled program depends on: two solvers with the same share it."""
         return type(self).init, type(self).step, dataclasses.astuple(self)
-
-
-def with_options(solver: type[Solver], options: dict[str, str]) -> Solver:
-    """A solver from its options as text.
-
-    Raises:
-      InputError: it has no such option, or the text isn't of the option's type.
-    """
-    fields = {its.name: its for its in dataclasses.fields(solver)}
-    values: dict[str, Any] = {}
-    for name, text in options.items():
-        if name not in fields:
-            known = f"one of {', '.join(fields)}" if fields else "none"
-            raise InputError(f"solver: {solver.name} has no option {name!r}, expected {known}")
-        kind = type(fields[name].default)
-        try:
-            values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-        except (KeyError, ValueError):
-            raise InputError(f"solver: {solver.name}:{name} got {text!r}, expected {kind.__name__}") from None
-    return solver(**values)

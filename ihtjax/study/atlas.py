@@ -12,7 +12,7 @@ from ihtjax.exact.newton import LANES, SoftmaxRows, sharpened
 from ihtjax.exact.oracle import TIE, Search
 from ihtjax.exact.stability import is_ht_stable
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
-from ihtjax.problems.softmax import parameter_names
+from ihtjax.problems.linear import parameter_names
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.starts import Starts, check_seed, run_starts
 from ihtjax.sweeps.config import SweepConfig

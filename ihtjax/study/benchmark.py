@@ -19,14 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ihtjax.problems.table import load_table
+from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import (
     check_batch,
+    compiled,
     describe_environment,
     make_engine,
     make_problem,
     program,
+    resolved,
     run_block,
     triples,
     workers,
@@ -69,10 +71,9 @@ def bench(
       InputError: the configuration can't be run.
     """
     show = show or Silent()
-    table = load_table(config.data, config.target)
-    problem = make_problem(table, config.standardize, config.init, config.precision)
-    config = config.with_levels(problem.n)
-    batch = check_batch(None, table)
+    problem = make_problem(config)
+    config = resolved(config, problem)
+    batch = check_batch(None, problem)
     if batches is None:
         batches = tuple(max(1, int(batch * factor)) for factor in (0.25, 0.5, 1, 2, 4))
     levels = config.filled_levels
@@ -82,7 +83,7 @@ def bench(
     iteration = program(SweepConfig(steps=RATE_STEPS, step_size=1.0, curve_points=0, precision=config.precision))
     rates, flop = [], flop_per_lane_step(problem)
     for lanes, s in [(b, middle) for b in batches] + [(batch, s) for s in levels if s != middle]:
-        engine = make_engine(table, iteration, lanes)
+        engine = make_engine(problem, IHT(), iteration, lanes)
         seconds = repeat(partial(call_everywhere, engine, s), repeats)
         rate = lanes * RATE_STEPS * workers() / np.array(seconds)
         rates.append(
@@ -96,15 +97,15 @@ def bench(
         )
         show.say(f"batch {lanes:5d}, s = {s:3d}: {1e9 / np.median(rate):7.1f} ns per lane-step")
 
-    compile_seconds, engine = _timed(lambda: make_engine.__wrapped__(table, program(config), batch))
+    compile_seconds, engine = _timed(lambda: compiled(problem, IHT(), program(config), batch))
     # The same program's first step alone, with all that comes before and after the iteration.
-    first = make_engine(table, program(dataclasses.replace(config, steps=1)), batch)
+    first = make_engine(problem, IHT(), program(dataclasses.replace(config, steps=1)), batch)
     timed = {
         "import": [_import_seconds() for _ in range(3)],
         "compile": [compile_seconds],
         "whole_call": repeat(lambda: call_everywhere(engine, middle), repeats),
         "first_step_call": repeat(lambda: call_everywhere(first, middle), repeats),
-        "writing_a_level": _writing_seconds(engine, config, table, middle),
+        "writing_a_level": _writing_seconds(engine, config, middle),
     }
     median = {name: float(np.median(seconds)) for name, seconds in timed.items()}
     trained = len(levels) + config.dense
@@ -266,7 +267,7 @@ def _import_seconds() -> float:
     return _timed(lambda: subprocess.run(command, check=True, env=os.environ))[0]
 
 
-def _writing_seconds(engine, config, table, s) -> list[float]:
+def _writing_seconds(engine, config, s) -> list[float]:
     """Write one unit of a level's trials."""
     seeds = triples(0, np.arange(engine.batch))
     N = min(config.trials, 65_536)
@@ -276,7 +277,7 @@ def _writing_seconds(engine, config, table, s) -> list[float]:
     unit = Unit("iht", s, 0, N)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
-        run.write_config(config_record(config, table, engine.problem.names, engine.batch))
+        run.write_config(config_record(config, engine.problem, engine.batch))
         run.write_units({})
 
         def write():

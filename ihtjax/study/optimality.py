@@ -1,5 +1,6 @@
 """How far each trial of a run is from the best possible, and whether its step size was valid."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
@@ -18,7 +19,7 @@ from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
 from ihtjax.exact.stability import minimizers_on_support
 from ihtjax.exact.symmetry import canonical_support
-from ihtjax.problems.softmax import SoftmaxRegression
+from ihtjax.problems.linear import Linear
 from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps import progress
@@ -47,17 +48,16 @@ class Split(NamedTuple):
 
 def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Split]:
     """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
-    table = load_table(config.data, config.target)
+    problem = make_problem(dataclasses.replace(config, precision="float64") if config.problem is None else config)
+    if not isinstance(problem, Linear) or problem.criterion.name != "cross_entropy":
+        what = config.problem or config.loss
+        raise InputError(f"{what}: no oracle for this problem, expected a linear model under cross_entropy")
     with draws.settings("float64"):
-        problem = make_problem(table, config.standardize, config.init, "float64")
-        if not isinstance(problem, SoftmaxRegression):
-            model = type(problem).__name__
-            raise InputError(f"{model}: no oracle for this model, expected a run of softmax regression")
         seeds = np.array(list(data_seeds), np.uint32)
         views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
         rows = [problem.rows(jax.tree.map(lambda a, i=i: a[i], views)) for i in range(len(seeds))]
     for X, y in rows:
-        yield Split(np.asarray(X, np.float64), y, problem.classes)
+        yield Split(np.asarray(X, np.float64), y, problem.outputs_per_row)
 
 
 def certify_run(
@@ -98,7 +98,7 @@ def certify_run(
     stored = run.record()
     config = stored_config(stored, run.path)
     next(training_rows(config, [0]))  # another model is refused here
-    table = load_table(config.data, config.target)
+    table = load_table(config.data, config.target, "classes")
     if table.fingerprint != stored["data_sha256"]:
         raise InputError(f"data: {config.data} has changed since the run began; restore it")
     todo = unfinished(run)

@@ -9,10 +9,10 @@ from scipy import stats
 from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import Search, check_levels
-from ihtjax.problems.table import load_table
+from ihtjax.solvers.iht import IHT
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import check_batch, make_engine, program, run_block, triples
+from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved, run_block, triples
 from ihtjax.sweeps.words import conditions
 
 
@@ -46,11 +46,11 @@ def run_starts(
       InputError: s, the seed or the number of starts is out of range, or the data can't be used.
     """
     check("config", config, an(SweepConfig))
-    table = load_table(config.data, config.target)
     (split,) = training_rows(config, [check_seed(data_seed)])
     n = split.classes * (split.X.shape[1] + 1)
     s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
-    engine = make_engine(table, program(config), check_batch(batch, table))
+    problem = make_problem(config)
+    engine = make_engine(problem, IHT(), program(resolved(config, problem)), check_batch(batch, problem))
     parts = []
     for first in range(0, starts, engine.batch):
         trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)

@@ -7,9 +7,8 @@ import pandas as pd
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.words import conditions
+from ihtjax.sweeps.words import METRICS, conditions
 
-QUANTITIES = ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "epsilon")
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
 ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
 # Gradients on the support that count as vanishing: HT-stability's share hangs on which.
@@ -23,24 +22,25 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
 
     Returns:
       A data frame with a row for each (method, s): ``trials`` and ``diverged``; for each of step_size, train_loss,
-      test_loss, train_accuracy, test_accuracy and epsilon the columns ``_q1``, ``_median`` and ``_q3``; ``ht_stable``,
-      the share that is HT-stable by the run's ``ht_tol``, and ``gradient_below_1e-03`` .. ``1e-05``, the shares whose
-      gradient on the support is at most that; ``loss_rose``, how many trials' training loss rose by more than 1e-5 nats
-      between neighbouring curve points (NaN without curves); ``stop_loss``, the run's stopping loss, or 0.05;
-      ``reached_stop_loss``, the share that reached it, and ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over
-      these alone.
+      test_loss, what the run's problem measures (train_accuracy and test_accuracy, for classes) and epsilon the columns
+      ``_q1``, ``_median`` and ``_q3``; ``ht_stable``, the share that is HT-stable by the run's ``ht_tol``, and
+      ``gradient_below_1e-03`` .. ``1e-05``, the shares whose gradient on the support is at most that; ``loss_rose``,
+      how many trials' training loss rose by more than 1e-5 between neighbouring curve points (NaN without curves);
+      ``stop_loss``, the run's stopping loss, or 0.05; ``reached_stop_loss``, the share that reached it, and
+      ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over these alone.
 
     Raises:
       InputError: there is no such run, or nothing is finished yet.
     """
     rows, stop_loss = [], _config(run_dir).stop_loss or PAPERS_STOP_LOSS
-    columns = ["method", "s", *QUANTITIES, "grad_on_support", "ht_stable", "status"]
+    quantities = ["step_size", "train_loss", "test_loss", *_measured(run_dir), "epsilon"]
+    columns = ["method", "s", *quantities, "grad_on_support", "ht_stable", "status"]
     columns += ["max_loss_increase", "steps_to_stop_loss"]
     everything = read(run_dir, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
     for (method, s), trials in everything.groupby(["method", "s"], sort=False, observed=True):
         ok = trials.status == "ok"  # a column at a time, so that a million trials don't take their memory twice
         row = {"method": method, "s": s, "trials": len(trials), "diverged": len(trials) - ok.sum()}
-        for quantity in QUANTITIES:
+        for quantity in quantities:
             row |= _quartiles(quantity, trials[quantity][ok])
         row["ht_stable"] = trials.ht_stable[ok].mean()
         row |= {f"gradient_below_{tol:.0e}": (trials.grad_on_support[ok] <= tol).mean() for tol in TOLERANCES}
@@ -61,6 +61,12 @@ def _quartiles(quantity, values):
 
 def _config(run_dir):
     return SweepConfig(**RunDirectory(run_dir).require().record()["config"])
+
+
+def _measured(run_dir):
+    """The columns of what a run's problem measures."""
+    metrics = RunDirectory(run_dir).require().record()["metrics"]
+    return [f"{part}_{name}" for part in ("train", "test") for name in metrics]
 
 
 def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
@@ -154,6 +160,11 @@ def render_gaps(table: pd.DataFrame) -> str:
     )
 
 
+def _in_words(column):
+    part, _, name = column.partition("_")
+    return f"{ {'train': 'training'}.get(part, part) } {METRICS[name][0] if name in METRICS else name}"
+
+
 def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
     """The summary of a run as text of at most 80 columns, but for its directory: median and quartiles."""
     config, stop_loss = _config(run_dir), table.stop_loss[0]
@@ -185,8 +196,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
         ),
         text(
             lambda row: {
-                "training accuracy": cell(row, "train_accuracy", 2),
-                "test accuracy": cell(row, "test_accuracy", 2),
+                **{_in_words(column): cell(row, column, 2) for column in _measured(run_dir)},
                 "epsilon": cell(row, "epsilon", 3),
             }
         ),

@@ -34,16 +34,17 @@ def trials_table(
     real, n = pa.from_numpy_dtype(result.train_loss.dtype), len(result.theta)
     certificate = result.certificate
     stop = result.steps_to_stop_loss
+    nothing = np.full(N, np.nan, result.train_loss.dtype)  # what there is no test row for
     columns = {
         "trial": pa.array(np.arange(unit.start, unit.stop, dtype=np.int32)),
         "s": pa.array(np.full(N, unit.s, np.int16)),
         "method": pa.array([unit.method] * N, pa.string()),
         **{f"{what}_seed": pa.array(row.astype(np.int64)) for what, row in zip(("data", "init", "support"), seeds)},
         "lipschitz_estimate": pa.nulls(N, real) if config.step_size else pa.array(result.lipschitz_estimate),
-        **{
-            name: pa.array(getattr(result, name))
-            for name in ("step_size", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
-        },
+        **{name: pa.array(getattr(result, name)) for name in ("step_size", "train_loss")},
+        "test_loss": _known(result.test_loss),
+        **{f"train_{name}": _known(value) for name, value in result.train_metrics.items()},
+        **{f"test_{name}": _known(result.test_metrics.get(name, nothing)) for name in result.train_metrics},
         "epsilon": pa.nulls(N, real) if dense_loss is None else pa.array(result.train_loss - dense_loss),
         "steps_run": pa.array(result.steps_run.astype(np.int32)),
         "steps_to_stop_loss": pa.array(stop, mask=stop == NEVER),
@@ -71,7 +72,7 @@ def trials_table(
         columns["largest_step_rise"] = pa.array(result.audit.largest_rise)
         columns["n_rises"] = pa.array(result.audit.n_rises)
         columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
-    return pa.table(columns, schema=trials_schema(real, n, config.audit))
+    return pa.table(columns, schema=trials_schema(real, n, config.audit, tuple(result.train_metrics)))
 
 
 def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
@@ -90,10 +91,16 @@ def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
         "method": pa.DictionaryArray.from_arrays(np.zeros(N * points, np.int8), [unit.method]).cast(pa.string()),
         "step": pa.array(np.tile(steps, N)),
         "train_loss": pa.array(curve.train_loss.T.ravel()),
-        "test_loss": pa.array(curve.test_loss.T.ravel()),
+        "test_loss": _known(curve.test_loss.T.ravel()),
         "n_nonzero": pa.array(curve.n_nonzero.T.ravel().astype(np.int16)),
     }
     return pa.table(columns, schema=curves_schema(pa.from_numpy_dtype(curve.train_loss.dtype)))
+
+
+def _known(values: np.ndarray | jax.Array) -> pa.Array:
+    """The values, null where they are NaN because there is nothing to take them of."""
+    values = np.asarray(values)
+    return pa.array(values, mask=np.isnan(values)) if np.isnan(values).all() else pa.array(values)
 
 
 def largest_rise(losses: np.ndarray | jax.Array) -> np.ndarray:

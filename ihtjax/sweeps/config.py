@@ -39,6 +39,17 @@ STEP_SIZE = Expectation(
     f"{POSITIVE.text}, or '{CERTIFIED}'",
     lambda v: (isinstance(v, str) and v == CERTIFIED) or POSITIVE.holds(v),
 )
+LOSSES = ("cross_entropy", "logistic", "squared", "huber", "poisson")  # those of `problems.losses`, which needs JAX
+TARGET = Expectation(
+    "the name of a column, or several",
+    lambda v: TEXT.holds(v) or (isinstance(v, tuple) and len(v) > 1 and all(map(TEXT.holds, v))),
+)
+PROBLEM = Expectation(
+    "module:name of an ihtjax.Problem, or of a function of nothing that returns one",
+    lambda v: isinstance(v, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", v) is not None,
+)
+# What a problem of the user's says itself.
+SAID_BY_PROBLEM = ("data", "target", "loss", "init", "standardize")
 LEVELS = Expectation(
     "whole numbers from 1 to the number of parameters, such as (3, 5, 7)",
     lambda v: isinstance(v, tuple) and len(v) > 0 and all(LEVEL.holds(s) for s in v),
@@ -59,8 +70,23 @@ class SweepConfig:
       100
     """
 
-    data: str = option("iris", "'iris', or a .csv or .parquet file of numeric features and a class column", TEXT)
-    target: str | None = option(None, "class column of that file", TEXT)
+    data: str = option(
+        "iris",
+        "'iris', 'sklearn:NAME' (wine, breast_cancer, digits, diabetes, linnerud), or a .csv or .parquet file",
+        TEXT,
+    )
+    target: str | tuple[str, ...] | None = option(
+        None, "column of that file to predict: a class or a number; several number columns by giving it again", TARGET
+    )
+    loss: str | None = option(
+        None,
+        "of a row  [default: cross_entropy for a class column, squared for a number column]",
+        one_of(*LOSSES),
+        metavar="|".join(LOSSES),
+    )
+    problem: str | None = option(
+        None, "a problem of your own instead of data, target and loss: an ihtjax.Problem, as module:name", PROBLEM
+    )
     levels: tuple[int, ...] | None = option(
         None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True
     )
@@ -85,6 +111,8 @@ class SweepConfig:
             value = getattr(self, field.name)
             if field.name == "levels":
                 value = _as_levels(value)
+            if field.name == "target" and isinstance(value, tuple | list):  # as the command line gives it
+                value = tuple(value) if len(value) > 1 else next(iter(value), None)
             if value is None and field.default is None:
                 continue
             expects = field.metadata["expects"]
@@ -94,17 +122,25 @@ class SweepConfig:
             self._set(field.name, float(value) if real else value)
         if self.curve_points == 1:
             raise InputError("curve_points: got 1, expected 0 or at least 2, the first and the last step")
+        if self.problem is not None:
+            for field in dataclasses.fields(self):
+                if field.name in SAID_BY_PROBLEM and getattr(self, field.name) != field.default:
+                    raise InputError(
+                        f"{field.name}: got {getattr(self, field.name)!r} beside a problem, which says that itself; "
+                        "leave one of them out"
+                    )
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
 
     def with_levels(self, n: int) -> "SweepConfig":
         """The same with ``levels`` filled in and held against the number of parameters n."""
+        what = self.problem or self.data
         if n > MAX_LEVEL:
-            raise InputError(f"data: {self.data} makes a network of {n} parameters, expected at most {MAX_LEVEL}")
+            raise InputError(f"data: {what} makes a network of {n} parameters, expected at most {MAX_LEVEL}")
         levels = tuple(range(1, n)) if self.levels is None else self.levels
         if levels[-1] > n:
-            raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {self.data}")
+            raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {what}")
         return dataclasses.replace(self, levels=levels)
 
     @property
@@ -116,14 +152,17 @@ class SweepConfig:
 
     def to_json(self) -> dict:
         """The fields as JSON types."""
-        return dataclasses.asdict(self) | {"levels": self.levels and list(self.levels)}
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     def hash(self, fingerprint: str) -> str:
         """12 hex digits over what determines a row: all fields but trials and levels, the data by its content."""
         fields = self.to_json() | {"data": fingerprint}
         rows = {k: v for k, v in fields.items() if k not in ("levels", "trials", "target")}
-        if not self.audit:
-            del rows["audit"]  # runs from before there was one keep their hash
+        # Runs from before there was such an option keep their hash.
+        for name, value in {"audit": False, "loss": self.loss and "cross_entropy", "problem": None}.items():
+            if rows[name] == value:
+                del rows[name]
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:12]
 
 

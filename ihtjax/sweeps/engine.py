@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import os
+import sys
 from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
@@ -13,25 +15,26 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ihtjax.errors import InputError, check, whole_number
+from ihtjax.errors import InputError, an, check, shown, whole_number
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
+from ihtjax.problems.supervised import Supervised
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
+from ihtjax.solvers.base import Solver
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
-from ihtjax.sweeps.certified import certified_steps
+from ihtjax.sweeps.certified import certified_steps, require_bound
 from ihtjax.sweeps.config import CERTIFIED, SweepConfig
 from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
-from ihtjax.text import printable
+from ihtjax.text import is_printable, printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
 CPU_BATCH_NUMBERS = 38_400
 GPU_BATCH = 1024
-# Nanoseconds on one CPU thread of what a lane-step consists of, for an estimate before anything was measured: each
-# logit's exponential, each product, each pair of entries that H_s compares, each entry that it bisects (3 with 256
-# lanes, 12 with 32).
-NS_LOGIT, NS_PRODUCT, NS_PAIR, NS_BISECTED = 0.31, 0.02, 0.085, 6
+# Nanoseconds on one CPU thread of H_s, for an estimate before anything was measured: each pair of entries that it
+# compares, each entry that it bisects (3 with 256 lanes, 12 with 32).
+NS_PAIR, NS_BISECTED = 0.085, 6
 
 
 class Engine(NamedTuple):
@@ -64,9 +67,26 @@ def make_problem(config: SweepConfig) -> Problem:
     """The problem that a configuration names; the same object for the same one."""
     if config.problem is not None:
         return problem_named(config.problem)
-    loss = None if config.loss is None else LOSSES[config.loss]
-    table = load_table(config.data, config.target, loss and loss.target)
+    kind = None if config.loss is None else LOSSES[config.loss].target
+    table = load_table(config.data, config.target, kind)
     return problem_of(table, config.loss, config.standardize, config.init, config.precision)
+
+
+def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
+    """The configuration with the levels and the loss filled in that it left to the problem.
+
+    Raises:
+      InputError: a level or the precision doesn't fit the problem.
+    """
+    if config.precision != str(problem.dtype):
+        raise InputError(
+            f"precision: got {config.precision!r}, but the problem {config.problem} is of {problem.dtype}; say that"
+        )
+    if isinstance(problem, Supervised) and config.problem is None:
+        config = dataclasses.replace(config, loss=problem.criterion.name)
+    if config.step_size == CERTIFIED:
+        require_bound(problem)
+    return config.with_levels(problem.n)
 
 
 @functools.lru_cache(maxsize=8)
@@ -79,7 +99,14 @@ def problem_of(table: Table, loss: str | None, standardize: str, init: str, prec
 @functools.lru_cache(maxsize=8)
 def problem_named(path: str) -> Problem:
     """A user's problem, ``module:name``: an object, or what a function of nothing returns."""
-    found = imported("problem", path)
+    module, _, name = path.partition(":")
+    sys.path.insert(0, os.getcwd())  # as `python -m` has it
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"problem: got {path!r}, which can't be imported ({error}); expected module:name") from error
+    finally:
+        sys.path.remove(os.getcwd())
     return check_problem(found() if not isinstance(found, Problem) and callable(found) else found)
 
 
@@ -101,6 +128,13 @@ def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: in
     return _engine(problem, _Program(solver), config, batch)
 
 
+def compiled(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
+    """The same, compiled anew."""
+    with draws.settings(config.precision):
+        run = compile_batch(problem, solver, config, batch)
+        return Engine(problem, batch, run, config.step_size == CERTIFIED)
+
+
 class _Program:
     """A solver that equals another if they have one program."""
 
@@ -116,9 +150,7 @@ class _Program:
 
 @functools.lru_cache(maxsize=8)
 def _engine(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
-    with draws.settings(config.precision):
-        run = compile_batch(problem, of.solver, config, batch)
-        return Engine(problem, batch, run, config.step_size == CERTIFIED)
+    return compiled(problem, of.solver, config, batch)
 
 
 def triples(root: int, trials: np.ndarray) -> np.ndarray:
@@ -174,13 +206,13 @@ def platform() -> str:
         ) from error
 
 
-def estimated_seconds(rows: int, classes: int, features: int, lane_steps: int) -> float | None:
-    """Roughly how long so many lane-steps take on this CPU, within a factor of some two or three; None elsewhere."""
-    if platform() != "cpu":
+def estimated_seconds(problem: Problem, lane_steps: int) -> float | None:
+    """Roughly how long so many lane-steps take on this CPU, within a factor of some two or three; None if unknown."""
+    if platform() != "cpu" or problem.nanoseconds is None:
         return None
-    n, logits = classes * (features + 1), rows * classes
+    n = problem.n
     h_s = n * n * NS_PAIR if n <= PAIRWISE_LIMIT else n * NS_BISECTED
-    return 1e-9 * lane_steps * (logits * (NS_LOGIT + NS_PRODUCT * (features + 1)) + h_s) / workers()
+    return 1e-9 * lane_steps * (problem.nanoseconds + h_s) / workers()
 
 
 def describe_environment(batch: int) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from ihtjax import interrupts
 from ihtjax.errors import BOOLEAN, InputError, an, check
-from ihtjax.problems.table import Table, load_table
+from ihtjax.problems.base import Problem
+from ihtjax.problems.supervised import Supervised
+from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.columns import curves_table, trials_table
 from ihtjax.sweeps.config import SweepConfig
@@ -27,6 +29,7 @@ from ihtjax.sweeps.engine import (
     make_problem,
     platform,
     program,
+    resolved,
     run_block,
     triples,
     workers,
@@ -75,29 +78,28 @@ def sweep(
     check("overwrite", overwrite, BOOLEAN)
     run = RunDirectory(run_dir)
     platform()
-    table = load_table(config.data, config.target)
-    problem = make_problem(table, config.standardize, config.init, config.precision)
-    config = config.with_levels(problem.n)
-    check_batch(batch, table)
+    problem = make_problem(config)
+    config = resolved(config, problem)
+    check_batch(batch, problem)
     with interrupts.deferred(), run.lock():
         stored = None if overwrite else run.config()
         found = Survey({}, [], [], {}, False) if stored is None else run.survey()
         if stored is not None:
             there = *found.listing, *found.broken
-            config, batch = extend(stored, config, table, batch, there, run.path)
+            config, batch = extend(stored, config, problem, batch, there, run.path)
             if there and max(unit.stop for unit in there) > stored["config"]["trials"]:
                 show.say(f"units that are there go beyond config.json: the run is extended to {config.trials:,} trials")
-        batch = check_batch(batch, table)
+        batch = check_batch(batch, problem)
         units = plan(config, problem.n, found.whole, found.broken, batch)
-        _announce(config, table, problem.n, units, show)
+        _announce(config, problem, units, show)
         # What can fail comes before anything is written or deleted.
         engine = None
         if units:
             show.say("compiling ..")
-            engine = interrupts.aside(make_engine, table, program(config), batch)
+            engine = interrupts.aside(make_engine, problem, IHT(), program(config), batch)
         environment = describe_environment(batch)
         stay = run.clear() if stored is None else []
-        run.write_config(config_record(config, table, problem.names, batch))
+        run.write_config(config_record(config, problem, batch))
         run.remove_temporaries()
         if found.stale:
             run.write_units(found.listing)
@@ -113,21 +115,23 @@ def sweep(
                 show.say(f"note: {difference}; the last bits of new rows may differ from what the old build gives")
             show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
             try:
-                _run_units(engine, config, run, units, found.whole, table, environment, show)
+                _run_units(engine, config, run, units, found.whole, environment, show)
             finally:
                 show.close()
     return run.path
 
 
-def config_record(config: SweepConfig, table: Table, parameters: list[str], batch: int) -> dict[str, Any]:
+def config_record(config: SweepConfig, problem: Problem, batch: int) -> dict[str, Any]:
     """What a run directory keeps of its configuration."""
+    table = problem.table if isinstance(problem, Supervised) else None
     return {
         "config": config.to_json(),
-        "config_hash": config.hash(table.fingerprint),
-        "data_sha256": table.fingerprint,
-        "features": list(table.feature_names),
-        "classes": list(table.class_names),
-        "parameters": parameters,
+        "config_hash": config.hash(problem.fingerprint),
+        "data_sha256": problem.fingerprint,
+        "features": list(table.feature_names) if table else [],
+        "classes": list(table.class_names) if table else [],
+        "parameters": list(problem.names),
+        "metrics": list(problem.metrics),
         "batch": batch,
     }
 
@@ -144,22 +148,21 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     done = [unit for unit in whole if unit.method != "all"]
     if stored is None or not done:
         return "nothing was finished yet, the same command begins anew"
-    anything = {"levels": None, "trials": None, "target": None}
+    anything = {"levels": None, "trials": None, "target": None, "loss": None}
     if stored["config"] | anything != config.to_json() | anything:
         return f"{run_dir} still holds the results that were there, nothing of this sweep"
     again = "the same command without --overwrite" if overwrite else "the same command"
     return f"{len(done)} of {len(done) + len(unfinished(run, whole))} units are safe in {run_dir}, {again} goes on"
 
 
-def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show: progress.Silent) -> None:
+def _announce(config: SweepConfig, problem: Problem, units: list[Unit], show: progress.Silent) -> None:
     """Say what will be computed, before the first second of work."""
-    K, (rows, d) = table.n_classes, table.X.shape
-    show.say(f"{config.data}: {rows} rows, {d} features, {K} classes, so {n} parameters")
+    show.say(f"{config.problem or config.data}: {problem.words()}, so {problem.n} parameters")
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)
     levels = len({unit.s for unit in units if unit.method == "iht"})
-    seconds = estimated_seconds(rows, K, d, networks * config.steps)
+    seconds = estimated_seconds(problem, networks * config.steps)
     line = f"{networks:,} networks of {config.steps:,} steps, at {levels} sparsity level{'s' * (levels != 1)}"
     if seconds is not None:
         line += f": roughly {progress.in_words(seconds)} on {workers()} core{'s' * (workers() != 1)}, once compiled"
@@ -181,20 +184,22 @@ def _remedy(damage: Damage, broken: list[Unit], units: list[Unit]) -> str:
     return "; computed again" if is_of(broken) else ""
 
 
-def extend(stored, config: SweepConfig, table: Table, batch: int | None, units: Iterable[Unit], path: Path):
+def extend(stored, config: SweepConfig, problem: Problem, batch: int | None, units: Iterable[Unit], path: Path):
     """The stored configuration with the levels and trials of another one and of units added, and its batch.
 
     Raises:
       InputError: they differ in anything else; it is named.
     """
     before = stored_config(stored, path)
-    mine = config.to_json() | {"data": table.fingerprint, "batch": stored["batch"] if batch is None else batch}
+    mine = config.to_json() | {"data": problem.fingerprint, "batch": stored["batch"] if batch is None else batch}
     theirs = before.to_json() | {"data": stored["data_sha256"], "batch": stored["batch"]}
     # The target matters only through the data that it makes.
     differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
     if differing:
         what = "; ".join(
-            "data is another table" if k == "data" else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
+            f"{'problem' if config.problem else 'data'} is another one"
+            if k == "data"
+            else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
             for k in differing
         )
         raise InputError(
@@ -264,9 +269,9 @@ def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
     return left + [(at, stop)]
 
 
-def _run_units(engine, config, run, units, finished, table, environment, show):
+def _run_units(engine, config, run, units, finished, environment, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole."""
-    config_hash = config.hash(table.fingerprint)
+    config_hash = config.hash(engine.problem.fingerprint)
     dense_loss = _dense_losses(run, config, finished)
     blocks = [
         (unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, engine.batch)

@@ -1,16 +1,19 @@
 """One trial by its seeds: its inputs, and what became of it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ihtjax.errors import SEED, an, check, whole_number
-from ihtjax.problems.table import load_table
+from ihtjax.errors import SEED, InputError, an, check, whole_number
+from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
+from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, run_block
+from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved, run_block
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
+from ihtjax.sweeps.words import metric
 
 
 class SingleTrial(NamedTuple):
@@ -30,7 +33,7 @@ class SingleTrial(NamedTuple):
     result: Result
     steps: np.ndarray
     curve: Point
-    names: list[str]
+    names: Sequence[str]
 
 
 def run_trial(
@@ -47,8 +50,8 @@ def run_trial(
     Raises:
       InputError: s, a seed or batch is out of range, or the data can't be used.
     """
-    table, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
-    engine = make_engine(table, program(config), check_batch(batch, table))
+    problem, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
+    engine = make_engine(problem, IHT(), program(resolved(config, problem)), check_batch(batch, problem))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
     return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names)
@@ -64,7 +67,7 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
 
     Returns:
       A mapping of NumPy arrays: ``X_train [m_train, d]`` and ``X_test [m_test, d]``, standardised and in the table's
-      row order, their classes ``y_train`` and ``y_test``, and ``theta0 [n]`` with s nonzero entries.
+      row order, their classes or numbers ``y_train`` and ``y_test``, and ``theta0 [n]`` with s nonzero entries.
 
     Raises:
       InputError: s or a seed is out of range, or the data can't be used.
@@ -74,9 +77,10 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
       >>> trial_inputs(SweepConfig(), s=7, data_seed=42, init_seed=21, support_seed=84)["X_train"].shape
       (120, 4)
     """
-    table, s, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
+    problem, s, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
+    if not isinstance(problem, Supervised):
+        raise InputError(f"problem: {config.problem} has no rows of a table; call its split, draw and loss yourself")
     with draws.settings(config.precision):
-        problem = make_problem(table, config.standardize, config.init, config.precision)
         train, test = problem.split(draws.stream(draws.DATA, data_seed))
         X_train, y_train = problem.rows(train)
         X_test, y_test = problem.rows(test)
@@ -104,8 +108,8 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",
-        f"training loss {r.train_loss:.6g} nats, accuracy {r.train_accuracy:.1%}",
-        f"test loss     {r.test_loss:.6g} nats, accuracy {r.test_accuracy:.1%}",
+        f"training loss {r.train_loss:.6g}{_measured(r.train_metrics)}",
+        *([f"test loss     {r.test_loss:.6g}{_measured(r.test_metrics)}"] if np.isfinite(r.test_loss) else []),
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
         *_describe_audit(r),
@@ -117,6 +121,10 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"HT-stable: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)
+
+
+def _measured(metrics):
+    return "".join(f", {metric(name, value)}" for name, value in metrics.items())
 
 
 def _describe_audit(r):
@@ -136,9 +144,8 @@ def _compare(value, ht_tol):
 
 def _check(config, s, *seeds):
     check("config", config, an(SweepConfig))
-    table = load_table(config.data, config.target)
-    n = make_problem(table, config.standardize, config.init, config.precision).n
-    s = check("s", s, whole_number(1, n))
+    problem = make_problem(config)
+    s = check("s", s, whole_number(1, problem.n))
     names = ("data_seed", "init_seed", "support_seed")
     seeds = [check(name, seed, SEED) for name, seed in zip(names, seeds)]
-    return table, s, np.array(seeds, np.uint32)[:, None]
+    return problem, s, np.array(seeds, np.uint32)[:, None]

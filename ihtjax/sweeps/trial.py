@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ihtjax.solvers import draws
 from ihtjax.problems.base import Problem
+from ihtjax.solvers import draws
 from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.lipschitz import estimate_lipschitz
@@ -116,7 +116,9 @@ class Result(NamedTuple):
     audit: Audit | None = None
 
 
-def begin(problem: Problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None) -> Trial:
+def begin(
+    problem: Problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None
+) -> Trial:
     """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone.
 
     ``certified`` is the step size where the configuration asks for a certified one.
@@ -157,9 +159,7 @@ def begin_audit(problem: Problem, trial: Trial) -> Audit:
     return Audit(loss, jnp.zeros_like(loss), jnp.zeros(loss.shape, jnp.int32))
 
 
-def step(
-    problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, state: State, trial: Trial
-) -> State:
+def step(problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
     """Step k + 1 of one trial, with its support watched."""
     new = solver.step(objective_of(problem, trial), state.solver, trial.s, k)
     if config.stop_loss is not None:
@@ -259,8 +259,8 @@ def run_batch(
     first = lanes(lambda trial: solver.init(objective_of(problem, trial), trial.theta0, trial.s, trial.key))(trial)
     state = State(first, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
     step_k, check_k = (
-        jax.vmap(functools.partial(*f, config), in_axes=(None, -1, -1), out_axes=-1)
-        for f in ((step, problem, solver), (check, problem))
+        jax.vmap(f, in_axes=(None, -1, -1), out_axes=-1)
+        for f in (functools.partial(step, problem, solver, config), functools.partial(check, problem, config))
     )
 
     def to_next_check(k, state, stop):

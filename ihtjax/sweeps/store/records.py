@@ -26,6 +26,7 @@ CONFIG_FIELDS = {
     "features": list,
     "classes": list,
     "parameters": list,
+    "metrics": list,
     "batch": int,
 }
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -119,17 +120,14 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
       Damaged: a value is of the wrong type or out of range, or the values contradict each other.
     """
+    content = {"metrics": ["accuracy"]} | content  # all that there were
     for name, kind in CONFIG_FIELDS.items():
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
             raise Damaged(f"{name}: expected {kind.__name__}")
-    for name in ("features", "classes", "parameters"):
+    for name in ("features", "classes", "parameters", "metrics"):
         if not all(isinstance(text, str) and is_printable(text) for text in content[name]):
             raise Damaged(f"{name}: expected a list of texts without control characters")
     n = len(content["parameters"])
-    if n != len(content["classes"]) * (len(content["features"]) + 1) or len(content["classes"]) < 2:
-        raise Damaged(
-            f"{n} parameters don't fit {len(content['classes'])} classes, {len(content['features'])} features"
-        )
     if not whole_number(1).holds(content["batch"]):
         raise Damaged(f"batch: got {content['batch']}, expected {whole_number(1).text}")
     if not SHA256.fullmatch(content["data_sha256"]):
@@ -137,6 +135,10 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     config = config_in(content)
     if config.levels is None or config.levels[-1] > n:
         raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
+    if config.loss == "cross_entropy" and n != len(content["classes"]) * (len(content["features"]) + 1):
+        raise Damaged(
+            f"{n} parameters don't fit {len(content['classes'])} classes, {len(content['features'])} features"
+        )
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
     return content | {"config": config.to_json()}
@@ -145,7 +147,7 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
 def config_in(content: dict[str, Any]) -> SweepConfig:
     """The configuration in its record."""
     try:
-        return SweepConfig(**content["config"])
+        return SweepConfig(**({"loss": "cross_entropy"} | content["config"]))  # the only one that there was
     except (TypeError, InputError) as error:
         raise Damaged(f"not this version's ({error}); use the ihtjax that wrote it") from error
 

@@ -33,19 +33,21 @@ def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
     if table == "certificates":
         return certificates_schema(n)
     real = pa.from_numpy_dtype(config["precision"])
-    return curves_schema(real) if table == "curves" else trials_schema(real, n, config["audit"])
+    if table == "curves":
+        return curves_schema(real)
+    return trials_schema(real, n, config["audit"], tuple(stored["metrics"]))
 
 
 @functools.lru_cache(maxsize=8)
-def trials_schema(real: pa.DataType, n: int, audit: bool) -> pa.Schema:
-    """Of ``trials``: a row a trial, of n parameters."""
+def trials_schema(real: pa.DataType, n: int, audit: bool, metrics: tuple[str, ...]) -> pa.Schema:
+    """Of ``trials``: a row a trial, of n parameters, with what its problem measures."""
     types = {
         "trial": INT32,
         "s": INT16,
         "method": TEXT,
         **dict.fromkeys(("data_seed", "init_seed", "support_seed"), INT64),
         **dict.fromkeys(("lipschitz_estimate", "step_size", "train_loss", "test_loss"), real),
-        **dict.fromkeys(("train_accuracy", "test_accuracy", "epsilon"), real),
+        **dict.fromkeys((*(f"{part}_{name}" for part in ("train", "test") for name in metrics), "epsilon"), real),
         **dict.fromkeys(("steps_run", "steps_to_stop_loss", "n_support_changes", "last_support_change"), INT32),
         "max_loss_increase": real,
         "n_nonzero": INT16,
