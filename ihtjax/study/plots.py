@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def typeset(text: str) -> str:
     return re.sub(words, lambda found: SYMBOLS[found[1]], to_the_letter(drawable(text)))
 
 
-def name_axis(ax: Axes, names: list[str]) -> None:
+def name_axis(ax: Axes, names: Sequence[str]) -> None:
     """Name the parameters below, as many of them as there is room for."""
     every = -(-len(names) // MOST_TICKS)
     ax.set_xlim(-0.6, len(names) - 0.4)

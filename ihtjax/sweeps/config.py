@@ -114,6 +114,7 @@ class SweepConfig:
             if field.name == "target" and isinstance(value, tuple | list):  # as the command line gives it
                 value = tuple(value) if len(value) > 1 else next(iter(value), None)
             if value is None and field.default is None:
+                self._set(field.name, None)
                 continue
             expects = field.metadata["expects"]
             value = check(field.name, value, expects)

@@ -53,8 +53,8 @@ class Engine(NamedTuple):
     certified: bool
 
 
-# What a compiled program doesn't depend on: what trials there are, and what the problem and the solver say.
-IGNORED = "data target loss problem solver levels trials seed dense".split()
+# What a compiled program doesn't depend on: which trials there are, and what the problem says.
+IGNORED = "data target loss problem levels trials seed dense".split()
 
 
 def program(config: SweepConfig) -> SweepConfig:
