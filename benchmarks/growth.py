@@ -84,9 +84,9 @@ def run(case: dict) -> dict:
     """One sweep of one level: seconds to import and compile, seconds of the sweep without them, peak memory."""
     began = time.perf_counter()
     from ihtjax import SweepConfig, sweep
-    from ihtjax.problems.table import load_table
+    from ihtjax.solvers.iht import IHT
     from ihtjax.study.benchmark import peak_memory
-    from ihtjax.sweeps.engine import check_batch, make_engine, program
+    from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved
 
     n = case["classes"] * (case["features"] + 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +98,9 @@ def run(case: dict) -> dict:
             dense=False,
             curve_points=0,
         )
-        table = load_table(config.data, config.target)
-        make_engine(table, program(config), check_batch(case["batch"], table))  # kept for the sweep
+        problem = make_problem(config)
+        program_of = program(resolved(config, problem))
+        make_engine(problem, IHT(), program_of, check_batch(case["batch"], problem))  # kept for the sweep
         start_up = time.perf_counter() - began
         sweep(config, Path(folder, "run"), batch=case["batch"])
         seconds = time.perf_counter() - began - start_up

@@ -20,9 +20,9 @@ import numpy as np
 import others
 from work import STEP_SIZE, make_work
 
-from ihtjax.problems.table import load_table
 from ihtjax.study.benchmark import cpu_model
-from ihtjax.sweeps.engine import check_batch, describe_environment, workers
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.engine import check_batch, describe_environment, make_problem, workers
 
 S, N = 7, 15  # sparsity level, and the number of parameters: the dense fit's
 OURS, DENSE = "ihtjax", "ihtjax, dense fit"
@@ -74,7 +74,7 @@ PEERS = [
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw them into this file.")
 def main(steps, rounds, seconds, only, json_file, plot):
     peers = [p for p in PEERS if p.name in (OURS, DENSE) or any(word in p.name for word in only.split(","))]
-    batch = check_batch(None, load_table("iris"))
+    batch = check_batch(None, make_problem(SweepConfig()))
     programs, rows = prepare(peers, batch, steps)
     times = {name: max(1, round(seconds / program.seconds(1))) for name, program in programs.items()}
     measured = {name: [] for name in programs}

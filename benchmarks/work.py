@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from ihtjax import SweepConfig, trial_inputs
-from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps.engine import make_problem
 from ihtjax.sweeps.trial import lanes
@@ -48,7 +47,7 @@ class Work(NamedTuple):
 def make_work(s: int, batch: int, steps: int) -> Work:
     """The first ``batch`` trials of a sweep at level s."""
     config = SweepConfig()
-    problem = make_problem(load_table("iris"), config.standardize, config.init, config.precision)
+    problem = make_problem(config)
 
     def begin(root, trial):
         data_seed, init_seed, support_seed = triple = draws.triple(root, trial)

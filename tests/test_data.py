@@ -3,11 +3,16 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from ihtjax.problems.softmax import SoftmaxRegression
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from ihtjax import InputError
+from ihtjax.problems.linear import Linear
+from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import load_table, table_of
+
+
+def softmax(table, **kwargs):
+    return Linear(table, LOSSES["cross_entropy"], **kwargs)
 
 
 def test_iris_is_fishers():
@@ -60,7 +65,7 @@ def broken(**columns):
         (broken(b=["red", "blue"] * 5), "column 'b' holds .*'red'.*expected numbers"),
         (broken(a=[np.inf, *range(9)]), "column 'a' is infinite in row 1"),
         (broken(kind="x"), "holds 1 class, expected at least 2"),
-        (broken(kind=np.arange(10)), "holds 10 distinct values in 10 rows, expected at most 5 classes"),
+        (broken(kind=list("abcdefghij")), "holds 10 distinct values in 10 rows, expected at most 5 classes"),
         (good()[["kind"]], "no column beside 'kind'"),
         (good(0), "no rows"),
         (good(4), "4 rows, expected at least 5"),
@@ -77,7 +82,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, frame, says):
     "data, target, says",
     [
         ("missing.csv", "kind", "is not a file"),
-        ("table.xlsx", "kind", "expected 'iris' or the path"),
+        ("table.xlsx", "kind", "expected 'iris', 'sklearn:NAME' or the path"),
         ("iris", "petals", "expected none for iris"),
         ("empty.csv", "kind", "cannot read"),
         ("torn.parquet", "kind", "cannot read"),
@@ -95,7 +100,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch, data, targ
 
 def test_classes_of_more_than_one_kind_are_refused():
     with pytest.raises(InputError, match="mixes or holds int, str"):
-        table_of(broken(kind=["x", 1] * 5), "kind", "frame")
+        table_of(broken(kind=["x", 1] * 5), ("kind",), "frame")
 
 
 @pytest.mark.parametrize(
@@ -160,25 +165,25 @@ def test_whole_numbers_that_float64_would_round_are_refused(tmp_path):
 def test_columns_of_any_size_are_standardised(scale):
     """In longer floats than the package's, where no square overflows."""
     frame = broken(b=good().b * scale)
-    X = table_of(frame, "kind", "frame").X.astype(np.longdouble)
+    X = table_of(frame, ("kind",), "frame").X.astype(np.longdouble)
     expected = (X - X.mean(0)) / X.std(0)
     for standardize in ("train", "all"):
-        problem = SoftmaxRegression(table_of(frame, "kind", "frame"), standardize=standardize, dtype=np.float64)
+        problem = softmax(table_of(frame, ("kind",), "frame"), standardize=standardize, dtype=np.float64)
         np.testing.assert_allclose(problem.X, expected.astype(float), rtol=1e-12, atol=1e-14)
 
 
 def test_irises_standardised_features_keep_their_bits():
     X = load_iris().data
     expected = ((X - X.mean(0)) / (X - X.mean(0)).std(0)).astype(np.float32)
-    np.testing.assert_array_equal(SoftmaxRegression(load_table("iris")).X, expected)
+    np.testing.assert_array_equal(softmax(load_table("iris")).X, expected)
 
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_columns_that_float32_cannot_hold_are_refused_where_nothing_standardises_them(scale):
-    table = table_of(broken(b=good().b * scale), "kind", "frame")
+    table = table_of(broken(b=good().b * scale), ("kind",), "frame")
     with pytest.raises(InputError, match="column 'b' reaches .*, which float32 can't hold; standardise the features"):
-        SoftmaxRegression(table, standardize="none")
-    assert SoftmaxRegression(table, standardize="none", dtype=np.float64).X[:, 1].any()
+        softmax(table, standardize="none")
+    assert softmax(table, standardize="none", dtype=np.float64).X[:, 1].any()
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "a\x7f", "\x9b31m", "a\u202eb", "a\u2028b", "\ufeffa"])
@@ -196,37 +201,39 @@ def test_control_characters_in_names_of_columns_and_classes_are_refused(tmp_path
 def test_names_in_other_scripts_are_taken():
     names = ["größe", "長さ", "می‌خواهم", "a b", "$x_1$", "😀"]
     frame = pd.DataFrame({name: np.arange(10.0) for name in names} | {"kind": ["x", "y"] * 5})
-    assert table_of(frame, "kind", "frame").feature_names == tuple(names)
+    assert table_of(frame, ("kind",), "frame").feature_names == tuple(names)
 
 
-def test_a_number_column_as_target_gets_one_line_with_its_distinct_values(tmp_path):
+def test_numbers_asked_for_as_classes_get_one_line_with_their_distinct_values(tmp_path):
     frame = load_diabetes(as_frame=True).frame
     with pytest.raises(InputError, match="'target' holds 214 distinct values in 442 rows, expected at most 50 class"):
-        load_table(write(frame, tmp_path), "target")
+        load_table(write(frame, tmp_path), "target", "classes")
     frame["target"] /= 10
     with pytest.raises(InputError, match=r"'target' holds numbers such as 2\.5, 214 distinct values, expected classes"):
-        load_table(write(frame, tmp_path), "target")
+        load_table(write(frame, tmp_path), "target", "classes")
     for wrong in ([0.5, np.inf] * 5, [1.0, np.inf] * 5, [0.5, 1.5] * 5):
         with pytest.raises(InputError, match="holds numbers such as"):
-            table_of(broken(kind=wrong), "kind", "frame")
+            table_of(broken(kind=wrong), ("kind",), "frame", "classes")
+    with pytest.raises(InputError, match="column 'kind' is infinite in row 2"):
+        table_of(broken(kind=[0.5, np.inf] * 5), ("kind",), "frame")
 
 
-def test_whole_numbers_and_booleans_are_classes(tmp_path):
+def test_whole_numbers_and_booleans_can_be_classes(tmp_path):
     digits = load_digits(as_frame=True).frame
-    assert load_table(write(digits, tmp_path), "target").class_names == tuple("0123456789")
-    assert table_of(broken(kind=[2.0, 1.0] * 5), "kind", "frame").class_names == ("1.0", "2.0")
-    assert table_of(broken(kind=[True, False] * 5), "kind", "frame").class_names == ("False", "True")
+    assert load_table(write(digits, tmp_path), "target", "classes").class_names == tuple("0123456789")
+    assert table_of(broken(kind=[2.0, 1.0] * 5), ("kind",), "frame", "classes").class_names == ("1.0", "2.0")
+    assert table_of(broken(kind=[True, False] * 5), ("kind",), "frame").class_names == ("False", "True")
 
 
 def test_more_classes_than_compile_in_half_a_minute_are_refused():
     rows = pd.DataFrame({"a": np.arange(3000.0), "kind": [f"c{i % 1500}" for i in range(3000)]})
     with pytest.raises(InputError, match="holds 1,500 distinct values in 3,000 rows, expected at most 50 classes"):
-        table_of(rows, "kind", "frame")
+        table_of(rows, ("kind",), "frame")
 
 
 def test_names_are_checked_in_linear_time():
     frame = pd.DataFrame(np.zeros((5, 40_000)), columns=[f"x{i}" for i in range(40_000)]).assign(kind=list("xyxyx"))
     began = time.monotonic()
     with pytest.raises(InputError, match="no column 'sort'"):
-        table_of(frame, "sort", "frame")
+        table_of(frame, ("sort",), "frame")
     assert time.monotonic() - began < 5

@@ -314,15 +314,11 @@ def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys)
     assert frame[frame.s == 1].infimum.notna().all() and not frame[frame.s == 12].bounds_exact.any()
 
 
-def test_another_model_is_refused(small_run, monkeypatch, capsys):
-    class Perceptron:
-        def __init__(self, *args):
-            self.n = 15
-
-    monkeypatch.setattr("ihtjax.study.optimality.make_problem", Perceptron)
-    code, _, err = call(capsys, "oracle", small_run)
+def test_another_problem_is_refused(tmp_path, capsys):
+    run = sweep(SweepConfig(data="sklearn:diabetes", levels=(2,), trials=2, steps=5, n_monte=2), tmp_path / "run")
+    code, _, err = call(capsys, "oracle", run)
     assert code == 2 and err == (
-        "ihtjax: error: Perceptron: no oracle for this model, expected a run of softmax regression\n"
+        "ihtjax: error: squared: no oracle for this problem, expected a linear model under cross_entropy\n"
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from ihtjax import InputError, SweepConfig, load, summary, sweep
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.engine import estimated_seconds, workers
+from ihtjax.sweeps.engine import estimated_seconds, make_problem, workers
 from ihtjax.sweeps.runner import gaps, plan, unfinished
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.records import Unit, with_checksum
@@ -502,8 +502,8 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
 def test_a_default_that_takes_days_is_told_from_one_that_takes_a_minute():
     """Measured on two cores: 20 s for the paper's sweep, some 70 microseconds a lane-step for digits."""
     two_cores = workers() / 2
-    assert 5 < two_cores * estimated_seconds(150, 3, 4, 15_000 * 10_000) < 120
-    assert two_cores * estimated_seconds(1797, 10, 64, 650_000 * 10_000) > 24 * 3600
+    assert 5 < two_cores * estimated_seconds(make_problem(SweepConfig()), 15_000 * 10_000) < 120
+    assert two_cores * estimated_seconds(make_problem(SweepConfig(data="sklearn:digits")), 650_000 * 10_000) > 24 * 3600
 
 
 def test_rough_times_are_said_in_words():

@@ -6,22 +6,21 @@ import jax.export
 import numpy as np
 import pytest
 import reference
-from ihtjax.problems.softmax import SoftmaxRegression
 
 from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
-from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
-from ihtjax.sweeps.engine import GPU_BATCH, make_engine, make_problem, program, run_block
+from ihtjax.solvers.iht import IHT
+from ihtjax.sweeps.engine import GPU_BATCH, compiled_once, make_engine, make_problem, program, run_block
 from ihtjax.sweeps.single import run_trial
 from ihtjax.sweeps.trial import curve_steps, run_batch
 
-IRIS = load_table("iris")
+IRIS = make_problem(SweepConfig())
 
 
 def run(config, s, trials=8, seed=0):
     """Some trials of one level, and the curve."""
     seeds = np.random.default_rng(seed).integers(2**32, size=(3, trials), dtype=np.uint32)
-    return run_block(make_engine(IRIS, program(config), 16), seeds, s) + (seeds,)
+    return run_block(make_engine(make_problem(config), IHT(), program(config), 16), seeds, s) + (seeds,)
 
 
 def compare(config, frame):
@@ -103,7 +102,7 @@ def test_a_lane_depends_on_its_own_seeds_alone():
     """The same trial among others, at another place and in another batch of the same size."""
     config = SweepConfig(steps=200, n_monte=5)
     a, curve_a, seeds = run(config, 6, trials=16)
-    engine = make_engine(IRIS, program(config), 16)
+    engine = make_engine(make_problem(config), IHT(), program(config), 16)
     shuffled = np.random.default_rng(1).permutation(16)
     b, curve_b = run_block(engine, seeds[:, shuffled], 6)
     alone, _ = run_block(engine, seeds[:, 3:4], 6)
@@ -143,7 +142,7 @@ def test_the_fast_form_takes_the_plain_steps(s):
     """Autodiff of the plain loss and lax.top_k, one trial at a time, for the paper's 10,000 steps."""
     config = SweepConfig(n_monte=5, curve_points=0)
     result, _, seeds = run(config, s, trials=6)
-    problem = make_problem(IRIS, "train", "normal", "float32")
+    problem = IRIS
 
     @jax.jit
     def plain(data_seed, theta, step_size):
@@ -161,16 +160,16 @@ def test_the_fast_form_takes_the_plain_steps(s):
 
 def test_levels_share_one_program():
     config = SweepConfig(steps=200, n_monte=5)
-    before = make_engine.cache_info().misses
+    before = compiled_once.cache_info().misses
     for s in (1, 7, 15):
         run(dataclasses.replace(config, levels=(s,), trials=s, seed=s), s)
-    assert make_engine.cache_info().misses - before <= 1
+    assert compiled_once.cache_info().misses - before <= 1
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_the_same_program_is_lowered_for_an_accelerator_that_is_not_there(platform):
     """A sweep's program, draws and estimate and all: one loop nest, and nothing that only a CPU could call."""
-    run = functools.partial(run_batch, SoftmaxRegression(IRIS), program(SweepConfig()))
+    run = functools.partial(run_batch, IRIS, IHT(), program(SweepConfig()))
     shapes = jax.ShapeDtypeStruct((3, GPU_BATCH), np.uint32), jax.ShapeDtypeStruct((GPU_BATCH,), np.int32)
     lowered = jax.export.export(jax.jit(run), platforms=[platform])(*shapes).mlir_module()
     assert "custom_call" not in lowered
@@ -221,7 +220,7 @@ def test_stop_loss_freezes_a_trial_and_no_other():
     assert (b.train_loss[stopped] <= 0.08).all()
     for i in np.flatnonzero(stopped):
         shorter = dataclasses.replace(free, steps=int(b.steps_run[i]))
-        at_stop = run_block(make_engine(IRIS, program(shorter), 16), seeds[:, i : i + 1], 9)[0]
+        at_stop = run_block(make_engine(make_problem(shorter), IHT(), program(shorter), 16), seeds[:, i : i + 1], 9)[0]
         np.testing.assert_array_equal(at_stop.theta[:, 0], b.theta[:, i])
         break
 
@@ -244,7 +243,7 @@ def test_a_nan_stays_in_its_lane():
 
     from ihtjax.sweeps.trial import lanes
 
-    problem = SoftmaxRegression(IRIS)
+    problem = IRIS
     keys = jax.random.split(jax.random.key(0), 8)
     train, _ = jax.vmap(problem.split, out_axes=-1)(keys)
     theta = np.random.default_rng(0).normal(size=(15, 8)).astype(np.float32)

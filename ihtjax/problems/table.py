@@ -130,7 +130,9 @@ def table_of(frame: pd.DataFrame, targets: tuple[str, ...], name: str, kind: str
     _check_names(frame.columns.tolist(), targets, name)
     features = frame.drop(columns=list(targets))
     if features.columns.empty:
-        raise InputError(f"{name}: no column beside {_names(targets)}, expected at least one numeric feature")
+        raise InputError(
+            f"{name}: no column beside {', '.join(map(repr, targets))}, expected at least one numeric feature"
+        )
     for column in frame.columns:
         values = frame[column]
         if values.isna().any():

@@ -125,7 +125,7 @@ def check_problem(problem: Any) -> Problem:
 
 def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
     """Compile for a problem, a solver and a `program`; one engine serves all levels, units and sweeps of a process."""
-    return _engine(problem, _Program(solver), config, batch)
+    return compiled_once(problem, _Program(solver), config, batch)
 
 
 def compiled(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
@@ -149,7 +149,7 @@ class _Program:
 
 
 @functools.lru_cache(maxsize=8)
-def _engine(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
+def compiled_once(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
     return compiled(problem, of.solver, config, batch)
 
 

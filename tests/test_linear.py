@@ -4,13 +4,22 @@ import jax
 import numpy as np
 import pytest
 import reference
-from ihtjax.problems.softmax import SoftmaxRegression, parameter_names
 
+from ihtjax.problems.linear import Linear, parameter_names
+from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps import trial
 
 IRIS = load_table("iris")
+
+
+def softmax(table, *args, **kwargs):
+    return Linear(table, LOSSES["cross_entropy"], *args, **kwargs)
+
+
+def accuracy_of(problem):
+    return lambda theta, view: problem.measure(theta, view)["accuracy"]
 
 
 def random_table(classes, features, rows=60, seed=0):
@@ -50,7 +59,7 @@ TABLES = {
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 @pytest.mark.parametrize("standardize", ["train", "all", "none"])
 def test_loss_and_gradient_agree_with_float64_numpy_on_the_trials_own_rows(table, standardize):
-    problem = SoftmaxRegression(table, standardize=standardize)
+    problem = softmax(table, standardize=standardize)
     seeds = range(6)
     train, test = views(problem, seeds)
     theta = np.random.default_rng(1).normal(size=(6, problem.n)).astype(np.float32)
@@ -81,13 +90,13 @@ def raw_rows(table, standardize, view):
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
-    problem = SoftmaxRegression(table)
+    problem = softmax(table)
     train, test = views(problem, range(4))
     theta = np.random.default_rng(2).normal(size=(problem.n, 4)).astype(np.float32)
     for form, plain_form, view in (
         (problem.loss, problem.plain_loss, train),
         (problem.gradient, jax.grad(problem.plain_loss), train),
-        (problem.accuracy, problem.accuracy, test),
+        (accuracy_of(problem), accuracy_of(problem), test),
     ):
         batched, plain = lanes(form)(theta, view), jax.jit(plain_form)
         for i in range(4):
@@ -95,7 +104,7 @@ def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
 
 
 def test_parameters_may_be_batched_and_the_view_not():
-    problem = SoftmaxRegression(IRIS)
+    problem = softmax(IRIS)
     view = lane(views(problem, [0])[0], 0)
     theta = np.random.default_rng(3).normal(size=(7, 15)).astype(np.float32)
     for form, tolerance in ((problem.gradient, {"atol": 1e-6}), (problem.loss, {"rtol": 1e-5})):
@@ -106,7 +115,7 @@ def test_parameters_may_be_batched_and_the_view_not():
 @pytest.mark.parametrize("table", [IRIS, TABLES["five classes"]], ids=["three classes", "five classes"])
 @pytest.mark.parametrize("size", [30, 1e3, 1e6])
 def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
-    problem = SoftmaxRegression(table)
+    problem = softmax(table)
     train, _ = views(problem, range(16))
     theta = (size * np.random.default_rng(4).normal(size=(problem.n, 16))).astype(np.float32)
     grads, losses = lanes(problem.gradient)(theta, train), lanes(problem.loss)(theta, train)
@@ -114,8 +123,8 @@ def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
     for i in range(16):
         rows = raw_rows(table, "train", lane(train, i))["train"]
         X, y = rows
-        W = theta[: -problem.classes, i].reshape(problem.classes, -1).astype(float)
-        z = X @ W.T + theta[-problem.classes :, i]
+        W = theta[: -problem.outputs_per_row, i].reshape(problem.outputs_per_row, -1).astype(float)
+        z = X @ W.T + theta[-problem.outputs_per_row :, i]
         z -= z.max(1, keepdims=True)
         expected = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y])
         assert losses[i] == pytest.approx(expected, rel=1e-4)
@@ -123,7 +132,7 @@ def test_large_logits_neither_overflow_nor_lose_the_answer(table, size):
 
 def test_a_confident_fit_keeps_a_precise_gradient():
     """The residual of the row's own class is formed without p - 1, so it doesn't drown in rounding."""
-    problem = SoftmaxRegression(random_table(3, 2, rows=30))
+    problem = softmax(random_table(3, 2, rows=30))
     X = problem.X
     y = problem.y
     centre = np.stack([X[y == k].mean(0) for k in range(3)])
@@ -137,7 +146,7 @@ def test_a_confident_fit_keeps_a_precise_gradient():
 
 
 def test_a_split_is_a_fifth_and_standardises_with_its_own_training_rows():
-    problem = SoftmaxRegression(IRIS)
+    problem = softmax(IRIS)
     train, test = views(problem, range(50))
     assert ((np.asarray(train.weights) > 0).sum(0) == 120).all()
     assert ((np.asarray(train.weights) > 0) ^ (np.asarray(test.weights) > 0)).all()
@@ -148,7 +157,7 @@ def test_a_split_is_a_fifth_and_standardises_with_its_own_training_rows():
 
 
 def test_every_row_is_as_likely_to_be_trained_on():
-    problem = SoftmaxRegression(IRIS)
+    problem = softmax(IRIS)
     share = (np.asarray(views(problem, range(4000))[0].weights) > 0).mean(1)
     # 150 shares with a standard error of 0.0063 each
     assert abs(share - 0.8).max() < 4.5 * 0.0063 and share.std() == pytest.approx(0.0063, rel=0.2)
@@ -156,8 +165,8 @@ def test_every_row_is_as_likely_to_be_trained_on():
 
 def test_initial_parameters_have_the_stated_distributions():
     key = jax.random.key(0)
-    normal = SoftmaxRegression(IRIS).draw(key, (40_000,))
-    uniform = SoftmaxRegression(IRIS, init="torch_linear").draw(key, (40_000,))
+    normal = softmax(IRIS).draw(key, (40_000,))
+    uniform = softmax(IRIS, init="torch_linear").draw(key, (40_000,))
     assert abs(normal.mean()) < 0.02 and normal.std() == pytest.approx(1, abs=0.02)
     assert uniform.min() >= -0.5 and uniform.max() <= 0.5 and uniform.std() == pytest.approx(1 / 12**0.5, abs=0.01)
 
@@ -166,10 +175,10 @@ def test_initial_parameters_have_the_stated_distributions():
 def test_a_constant_feature_counts_for_nothing(value):
     table = random_table(3, 2)
     with_constant = Table(np.column_stack([table.X, np.full(60, value)]), table.y, ("a", "b", "c"), table.class_names)
-    problem = SoftmaxRegression(with_constant)
+    problem = softmax(with_constant)
     train, test = views(problem, range(5))
     theta = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
-    without = SoftmaxRegression(table)
+    without = softmax(table)
     same = theta[[0, 1, 3, 4, 6, 7, 9, 10, 11]]
     for view in (train, test):
         less = view._replace(mean=view.mean[:2], scale=view.scale[:2])
@@ -180,7 +189,7 @@ def test_a_constant_feature_counts_for_nothing(value):
 def test_a_feature_that_is_constant_on_the_training_rows_alone_is_not_blown_up():
     table = random_table(3, 1)
     rare = np.where(np.arange(60) == 17, 1.0, 0.0)
-    problem = SoftmaxRegression(Table(np.column_stack([table.X, rare]), table.y, ("a", "b"), table.class_names))
+    problem = softmax(Table(np.column_stack([table.X, rare]), table.y, ("a", "b"), table.class_names))
     train, test = views(problem, range(40))
     held_out = np.asarray(train.weights)[17] == 0
     assert 0 < held_out.sum() < 40
