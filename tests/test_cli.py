@@ -271,10 +271,12 @@ def test_through_a_pipe_there_are_plain_lines():
     assert all(re.fullmatch(r" *\d+%  [\d.]+[kMGT]? lane-steps/s, \d\d:\d\d left", line) for line in shown)
 
 
-def test_a_number_column_as_target_gets_one_line_before_anything_is_compiled(tmp_path, capsys):
+def test_a_number_column_under_a_loss_of_classes_gets_one_line_before_anything_is_compiled(tmp_path, capsys):
     path = tmp_path / "diabetes.csv"
     load_diabetes(as_frame=True).frame.to_csv(path, index=False)
-    code, out, err = call(capsys, "sweep", tmp_path / "run", "--data", path, "--target", "target")
+    code, out, err = call(
+        capsys, "sweep", tmp_path / "run", "--data", path, "--target", "target", "--loss", "cross_entropy"
+    )
     assert code == 2 and out == "" and err.count("\n") == 1
     assert "'target' holds 214 distinct values in 442 rows, expected at most 50 classes" in err
     assert not (tmp_path / "run").exists()

@@ -71,10 +71,9 @@ class Table:
     def words(self) -> str:
         """Its size and what is to be predicted, in a line."""
         m, d = self.X.shape
-        what = (
-            f"{self.n_classes} classes" if self.class_names else f"{self.n_targets} number{'s' * (self.n_targets > 1)}"
-        )
-        return f"{m} rows, {d} features, {what} to predict"
+        if self.class_names:
+            return f"{m} rows, {d} features, {self.n_classes} classes"
+        return f"{m} rows, {d} features, {self.n_targets} number{'s' * (self.n_targets > 1)} to predict"
 
 
 def load_table(data: str, target: str | tuple[str, ...] | None = None, kind: str | None = None) -> Table:
