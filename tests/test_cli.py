@@ -161,7 +161,7 @@ def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):
     )
     assert code == 0 and f"training loss {row.train_loss:.6g} nats" in out
     assert f"margin of (8)                       {row.ht_margin:.3e}" in out
-    assert f"HT-stable: {'yes' if row.ht_stable else 'no'}" in out
+    assert f"HT-stable at ht_tol = 0.001: {'yes' if row.ht_stable else 'no'}" in out
     for name, value in zip(("w11", "b3"), row.theta[[0, 14]]):
         shown = re.search(rf"^ +{name} +\S+ +(\S+)", out, re.M)[1]
         assert shown == (f"{value:#.7g}" if value else ".")

@@ -1,18 +1,23 @@
 """What somebody meets who uses the program for the first time, on a table of their own."""
 
+import dataclasses
 import html
 import re
 import shlex
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from conftest import Notes
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.cli import commands
 from ihtjax.paper import page
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import claims
 from ihtjax.sweeps import progress
+from ihtjax.sweeps.single import run_trial
 
 
 def call(*argv):
@@ -48,3 +53,49 @@ def test_a_report_compares_with_other_runs_of_the_same_data_alone(own, small_run
         page.judged(small_run, [own], show)
     with pytest.raises(InputError, match="others: .* is the run itself, expected another run of the same data"):
         page.judged(small_run, [small_run / ".." / small_run.name], show)
+
+
+@pytest.mark.parametrize(
+    ("standardize", "names"), [("train", "columns 'one', 'zero' are"), ("none", "column 'zero' is")]
+)
+def test_constant_columns_are_named_where_the_data_is(tables, tmp_path, standardize, names):
+    frame = pd.read_csv(tables["wine"])[["alcohol", "ash", "kind"]].assign(one=0.1, zero=0)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    config = SweepConfig(
+        data=str(tmp_path / "a.csv"), target="kind", levels=(15,), trials=2, steps=20, curve_points=0, dense=False,
+        n_monte=5, standardize=standardize,
+    )  # fmt: skip
+    sweep(config, tmp_path / "run", show=(notes := Notes()))
+    assert notes.lines[1].startswith(f"note: {names} constant: ") and "never move, yet count among" in notes.lines[1]
+    # It says the truth: these weights end where they began, all others don't.
+    ends = run_trial(config, 15, 1, 2, 3).result
+    W, W0 = (theta[:12].reshape(3, 4) for theta in (ends.theta, ends.theta0))
+    still = [j for j in range(4) if np.allclose(W[:, j], W0[:, j], rtol=0, atol=1e-6)]
+    assert still == ([2, 3] if standardize == "train" else [3])
+
+
+def test_a_run_that_holds_more_than_was_asked_for_says_so(small, run):
+    def said(**changed):
+        sweep(dataclasses.replace(small, **changed), run, show=(notes := Notes()))
+        return [line for line in notes.lines if "holds more" in line]
+
+    assert said() == []
+    whole = [f"{run} holds more: 20 trials, levels 3, 7; all are kept"]
+    assert said(trials=10) == whole and said(levels=(3,)) == whole and len(load(run)) == 60
+
+
+def test_a_trial_says_at_which_tolerance_it_is_ht_stable():
+    seeds = "--s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --curve-points 0".split()
+    assert call("trial", *seeds, "--ht-tol", 10).stdout.endswith("HT-stable at ht_tol = 10: yes\n")
+    assert call("trial", *seeds, "--ht-tol", 1e-9).stdout.endswith("HT-stable at ht_tol = 1e-09: no\n")
+
+
+def test_verify_advises_on_what_is_there(run):
+    (run / "trials" / "mine.txt").touch()
+    assert call("verify", run).stderr == "move foreign files away\n"
+    (run / "trials" / "mine.txt").unlink()
+    next((run / "trials").glob("iht-*")).unlink()
+    again = "ihtjax sweep, with the options that made the run, computes what is damaged or missing"
+    assert call("verify", run).stderr == f"{again}\n"
+    (run / "trials" / "mine.txt").touch()
+    assert call("verify", run).stderr == f"{again}; move foreign files away\n"

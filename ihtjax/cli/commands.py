@@ -232,11 +232,13 @@ def verify(run_dir):
     for unit in todo:
         echo(f"{unit}: not computed yet")
     if found.problems or todo:
-        click.echo(
-            "ihtjax sweep, with the options that made the run, computes what is damaged or missing; "
-            "move foreign files away",
-            err=True,
-        )
+        foreign = sum(problem.what.startswith("foreign") for problem in found.problems)
+        advice = []
+        if todo or found.broken or foreign < len(found.problems):
+            advice.append("ihtjax sweep, with the options that made the run, computes what is damaged or missing")
+        if foreign:
+            advice.append("move foreign files away")
+        click.echo("; ".join(advice), err=True)
         sys.exit(1)
     echo(f"{run_dir}: {len(found.whole)} units, all whole")
 

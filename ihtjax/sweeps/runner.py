@@ -35,6 +35,7 @@ from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import TABLES, Damaged, Unit, config_in
 from ihtjax.sweeps.store.run import Damage, RunDirectory, Survey
 from ihtjax.sweeps.trial import curve_steps
+from ihtjax.sweeps.words import constants, surplus
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
@@ -84,9 +85,12 @@ def sweep(
         found = Survey({}, [], [], {}, False) if stored is None else run.survey()
         if stored is not None:
             there = *found.listing, *found.broken
+            more = surplus(stored_config(stored, run.path), config)
             config, batch = extend(stored, config, table, batch, there, run.path)
             if there and max(unit.stop for unit in there) > stored["config"]["trials"]:
                 show.say(f"units that are there go beyond config.json: the run is extended to {config.trials:,} trials")
+            if more:
+                show.say(f"{run.path} {more}")
         batch = check_batch(batch, table)
         units = plan(config, problem.n, found.whole, found.broken, batch)
         _announce(config, table, problem.n, units, show)
@@ -155,6 +159,8 @@ def _announce(config: SweepConfig, table: Table, n: int, units: list[Unit], show
     """Say what will be computed, before the first second of work."""
     K, (rows, d) = table.n_classes, table.X.shape
     show.say(f"{config.data}: {rows} rows, {d} features, {K} classes, so {n} parameters")
+    if note := constants(table, config):
+        show.say(note)
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)
