@@ -65,7 +65,7 @@ def call(capsys, *argv):
         ("summary new", "no such run directory"),
         ("oracle new", "no such run directory"),
         ("figures new", "no such run directory"),
-        ("atlas --s 5 --data-seed 1", "--step-size: got None, expected a number"),
+        ("atlas --s 5 --data-seed 1", "--step-size: missing, expected a number"),
         ("atlas --s 16 --data-seed 1 --step-size 0.5", "--s: got 16, expected a whole number from 1 to 15"),
         ("restarts --data-seed 1 --levels 16", "--levels: got 16, expected at most 15"),
         ("restarts --data-seed 1 --starts 0", "--starts: got 0"),

@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import Notes
-from ihtjax import InputError, SweepConfig, load, sweep
+from ihtjax import InputError, SweepConfig, build_atlas, load, sweep
 from ihtjax.cli import commands
 from ihtjax.paper import page
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import claims
+from ihtjax.study.atlas import describe
+from ihtjax.study.plots import draw_atlas
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.single import run_trial
 
@@ -99,3 +101,46 @@ def test_verify_advises_on_what_is_there(run):
     assert call("verify", run).stderr == f"{again}\n"
     (run / "trials" / "mine.txt").touch()
     assert call("verify", run).stderr == f"{again}; move foreign files away\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("atlas --s 2 --data-seed 1", "--step-size: missing, expected a number, one gamma for all starts, such as a "),
+        ("atlas --s 2 --data-seed 1 --step-size certified", "--step-size: got 'certified', expected a number, one ga"),
+        ("atlas --s 2 --data-seed 1 --step-size 0.5 --csv no/a.csv", "--csv: cannot write no/a.csv; name a file in a"),
+        ("atlas --s 2 --data-seed 1 --step-size 0.5 --csv RUN", "--csv: cannot write "),
+        ("figures RUN --only fig09,fig99", "--only: got 'fig99', expected names among fig01, fig02, fig06, fig07"),
+        ("figures RUN --only fig03", "--only: got 'fig03', which is schematic or a photograph in the paper, expected"),
+    ],
+)
+def test_wrong_options_get_one_line_before_the_work(small_run, monkeypatch, capsys, argv, says):
+    monkeypatch.setattr("ihtjax.study.atlas.run_starts", None)
+    with pytest.raises(SystemExit):
+        commands.main([str(small_run) if word == "RUN" else word for word in argv.split()])
+    err = capsys.readouterr().err
+    assert err.startswith(f"ihtjax: error: {says}") and err.count("\n") == 1 and "0.686" not in err
+
+
+def test_the_help_of_atlas_says_that_it_needs_a_step_size():
+    text = " ".join(call("atlas", "--help").stdout.split())
+    assert "--step-size FLOAT one gamma for all starts [required]" in text
+
+
+def test_the_atlas_adds_up_to_its_picture():
+    config = SweepConfig(step_size=0.6, steps=50, curve_points=0)
+    found = build_atlas(config, 4, 5, starts=40)
+    text = describe(found, config)
+
+    def number(line):
+        return int(re.search(line.replace("N", r"([\d,]+)"), text)[1].replace(",", ""))
+
+    four = ["N  with an HT", "N  with a minimiser that", "N  with a full", "N  without a minimiser"]
+    counts = [number(line) for line in four]
+    assert sum(counts) == number("N supports:") == 1365 and min(counts) > 0
+    assert number("holds on N of") + number("does not on N") == counts[3]
+    legend = [line.get_text() for line in draw_atlas(found).axes[0].get_legend().get_texts()]
+    shown = [int(re.search(r"\(([\d,]+)\)", label)[1].replace(",", "")) for label in legend if "(" in label]
+    assert sorted(shown) == sorted(counts)
+    assert number("N  with fewer than 4 nonzero") + found.points.landings.sum() == number("N starts, which") == 40
+    assert "ht_stable False: " in text and max(map(len, text.splitlines())) <= 80
