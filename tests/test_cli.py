@@ -65,7 +65,7 @@ def call(capsys, *argv):
         ("summary new", "no such run directory"),
         ("oracle new", "no such run directory"),
         ("figures new", "no such run directory"),
-        ("atlas --s 5 --data-seed 1", "--step-size: got None, expected a number"),
+        ("atlas --s 5 --data-seed 1", "--step-size: missing, expected a number"),
         ("atlas --s 16 --data-seed 1 --step-size 0.5", "--s: got 16, expected a whole number from 1 to 15"),
         ("restarts --data-seed 1 --levels 16", "--levels: got 16, expected at most 15"),
         ("restarts --data-seed 1 --starts 0", "--starts: got 0"),
@@ -161,7 +161,7 @@ def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):
     )
     assert code == 0 and f"training loss {row.train_loss:.6g} nats" in out
     assert f"margin of (8)                       {row.ht_margin:.3e}" in out
-    assert f"HT-stable: {'yes' if row.ht_stable else 'no'}" in out
+    assert f"HT-stable at ht_tol = 0.001: {'yes' if row.ht_stable else 'no'}" in out
     for name, value in zip(("w11", "b3"), row.theta[[0, 14]]):
         shown = re.search(rf"^ +{name} +\S+ +(\S+)", out, re.M)[1]
         assert shown == (f"{value:#.7g}" if value else ".")

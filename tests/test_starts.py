@@ -65,7 +65,7 @@ def test_the_n_for_95_percent():
 
 
 def test_wrong_calls_get_one_line():
-    with pytest.raises(InputError, match="step_size: got None, expected a number"):
+    with pytest.raises(InputError, match="step_size: missing, expected a number"):
         build_atlas(SweepConfig(), 3, 5)
     with pytest.raises(InputError, match="s: got 16"):
         build_atlas(CONFIG, 16, 5)

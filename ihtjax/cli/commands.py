@@ -7,6 +7,7 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -50,8 +51,11 @@ def echo(text: object) -> None:
         raise
 
 
-def config_options(sweep: bool):
-    """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``."""
+def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.MappingProxyType({})):
+    """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``.
+
+    ``needed`` maps those that a command can't do without to how their values and help read there.
+    """
 
     def decorate(command):
         for field in reversed(dataclasses.fields(SweepConfig)):
@@ -60,14 +64,15 @@ def config_options(sweep: bool):
             flag = "--" + field.name.replace("_", "-")
             if field.type is bool:
                 flag = f"{flag}/--no-{field.name.replace('_', '-')}"
+            metavar, help = needed.get(field.name, (field.metadata.get("metavar"), field.metadata["help"]))
             command = click.option(
                 flag,
                 type=_click_type(field),
                 multiple=field.name == "target",
                 default=field.default,
                 show_default=field.default is not None,
-                metavar=field.metadata.get("metavar"),
-                help=field.metadata["help"],
+                metavar=metavar,
+                help=help,
             )(command)
         return command
 
@@ -202,6 +207,10 @@ def figures(run_dir, format, only):
 
     drawings.check_format(format)
     names = None if only is None else [name.strip() for name in only.split(",")]
+    for name in names or ():
+        if name not in drawings.DRAWINGS:
+            why = ", which is schematic or a photograph in the paper" if name in ("fig03", "fig04", "fig05") else ""
+            raise InputError(f"only: got {name!r}{why}, expected names among {', '.join(drawings.DRAWINGS)}")
     for picture in drawings.drawn(run_dir, names):
         if isinstance(picture, drawings.Undrawable):
             echo(f"{picture.name}: {printable(picture.why)}")
@@ -233,11 +242,13 @@ def verify(run_dir):
     for unit in todo:
         echo(f"{unit}: not computed yet")
     if found.problems or todo:
-        click.echo(
-            "ihtjax sweep, with the options that made the run, computes what is damaged or missing; "
-            "move foreign files away",
-            err=True,
-        )
+        foreign = sum(problem.what.startswith("foreign") for problem in found.problems)
+        advice = []
+        if todo or found.broken or foreign < len(found.problems):
+            advice.append("ihtjax sweep, with the options that made the run, computes what is damaged or missing")
+        if foreign:
+            advice.append("move foreign files away")
+        click.echo("; ".join(advice), err=True)
         sys.exit(1)
     echo(f"{run_dir}: {len(found.whole)} units, all whole")
 
@@ -289,7 +300,7 @@ def oracle(run_dir, **options):
 @click.option("--plot", type=click.Path(path_type=Path), help="draw the atlas into this file")
 @click.option("--csv", type=click.Path(path_type=Path), help="write a row for each support into this file")
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
-@config_options(sweep=False)
+@config_options(sweep=False, needed={"step_size": ("FLOAT", "one gamma for all starts  [required]")})
 def atlas(s, data_seed, starts, plot, csv, **options):
     """Map all HT-stable points of one split and level, and count where IHT ends from many starts.
 
@@ -307,6 +318,8 @@ def atlas(s, data_seed, starts, plot, csv, **options):
         from ihtjax.study import plots
 
         plots.check(plot)
+    if csv is not None:
+        files.check_output("csv", csv)
     found = atlases.build_atlas(config, s, data_seed, starts)
     echo(atlases.describe(found, config))
     if csv is not None:

@@ -1,15 +1,17 @@
 """The report: one self-contained HTML page with the verdicts, the figures and what made them."""
 
 import base64
+import dataclasses
 import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ihtjax.errors import PATHS, check
+from ihtjax.errors import PATHS, InputError, check
 from ihtjax.paper.beside import Beside, beside
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, judge, tally
@@ -17,6 +19,7 @@ from ihtjax.paper.stated import DIFFERS, against_paper
 from ihtjax.paper.verdicts import FAILS, FEW, HOLDS, LEAST, LIMITED, UNDECIDED, VERDICTS, Claim, as_json, spans
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.store.files import write_atomically
+from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.run import RunDirectory
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
@@ -51,7 +54,8 @@ def report(
       The path of the page.
 
     Raises:
-      InputError: there is no such run, nothing of it is finished, or a file is damaged.
+      InputError: there is no such run, nothing of it is finished, or a file is damaged; another run is of other data,
+        or the run itself.
     """
     show = show or progress.Silent()
     check("others", others, PATHS)
@@ -67,14 +71,19 @@ def judged(
 ) -> tuple[Evidence, list[Claim], list[Beside]]:
     """A run's evidence, its claims, and those of other runs beside them."""
     every = []
-    for path in (run_dir, *others):
-        RunDirectory(path).require()  # a wrong path is told before the work
+    # A wrong path is told before the work.
+    first, *rest = [RunDirectory(path).require() for path in (run_dir, *others)]
+    for other in rest:
+        if other.path.resolve() == first.path.resolve():
+            raise InputError(f"others: {other.path} is the run itself, expected another run of the same data")
+        if other.record()["data_sha256"] != first.record()["data_sha256"]:
+            raise InputError(f"others: {other.path} is a run of other data, expected one of the data of {first.path}")
     for path in (run_dir, *others):
         show.say(f"reading {path}")
         every.append(Evidence(path))
-    run, *rest = every
+    run, *them = every
     found = judge(run, show=show)
-    return run, found, [beside(run, found, other, show) for other in rest]
+    return run, found, [beside(run, found, other, show) for other in them]
 
 
 def pictures(run_dir: Path, show: progress.Silent) -> list[Picture]:
@@ -153,7 +162,26 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         fingerprint=run.stored["data_sha256"],
         config_hash=run.stored["config_hash"],
         parameters=run.names,
+        trial_again=trial_again(run),
     )
+
+
+def trial_again(run: Evidence) -> str:
+    """The command that reproduces one of the run's trials, quoted for a shell."""
+    seeds = ["data_seed", "init_seed", "support_seed"]
+    rows = load(run.path, columns=["s", *seeds], trial=int(run.trials.trial.iloc[0]))
+    row = rows.iloc[len(rows) // 2]  # of a level in the middle
+    words = [word for name in ("s", *seeds) for word in (_flag(name), str(row[name]))]
+    for field in dataclasses.fields(run.config):
+        value = getattr(run.config, field.name)
+        if value != field.default and not field.metadata.get("sweep_only"):
+            words += [_flag(field.name)] if value is True else [_flag(field.name), str(value)]
+    # Its default is the device's, and not every device's is the same.
+    return shlex.join(["ihtjax", "trial", *words, "--batch", str(run.stored["batch"])])
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def environments(path: Path) -> list[tuple[str, str]]:

@@ -66,7 +66,10 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
     """
     check("config", config, an(SweepConfig))
     if not isinstance(config.step_size, float):
-        raise InputError(f"step_size: got {config.step_size!r}, expected a number, one gamma for all; try 0.686")
+        got = "missing" if config.step_size is None else f"got {config.step_size!r}"
+        raise InputError(
+            f"step_size: {got}, expected a number, one gamma for all starts, such as a step_size of the run's trials"
+        )
     (split,) = training_rows(config, [check_seed(data_seed)])
     K, n = split.classes, split.classes * (split.X.shape[1] + 1)
     s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
@@ -126,26 +129,29 @@ def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_siz
 
 def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
     """The atlas as text: what it is of, counts, then the points where IHT lands most often, and the best."""
-    points = found.points
-    plain = points[~points.full_block]
-    stable = plain[plain.ht_stable]
-    landed = points[points.landings > 0]
-    best = points[points.group == 0]
-    starts = len(found.starts.loss)
-    full = points[points.full_block & points.ht_stable]
-    drifting = plain[~plain.attained & (plain.ht_margin >= 0)]
-    on_stable = landed[landed.ht_stable].landings.sum()
-    values = stable.group.nunique()
+    points, starts = found.points, len(found.starts.loss)
+    full, attained, stable = points.full_block, points.attained, points.ht_stable
+    landed, best = points[points.landings > 0], points[points.group == 0]
+    holds, values = (~attained & (points.ht_margin >= 0)).sum(), points.group[~full & stable].nunique()
     lines = [
         f"s = {found.s}, data seed {found.data_seed}, {starts:,} starts",
         conditions(config),
         "",
-        f"{len(points):,} supports, {len(plain):,} of them without a full block: {plain.attained.sum():,} have a",
-        f"minimiser, {len(stable):,} an HT-stable one, with {values:,} values; {len(drifting):,} have none, but (8)",
-        f"holds where the loss nears its infimum. {len(full):,} with a full block hold lines of",
-        f"HT-stable minimisers. {starts:,} starts ended on {len(landed):,} supports, {on_stable:,} of them on one with",
-        f"an HT-stable minimiser, {found.arrived:.1%} within {ARRIVED:g} nats of their support's infimum, and",
-        f"{best.landings.sum():,} on one of the {len(best):,} best supports, infimum {best.infimum.min():z.6g} nats",
+        f"{len(points):,} supports:",
+        f"{(~full & stable).sum():9,}  with an HT-stable minimiser, {values:,} different values",
+        f"{(~full & attained & ~stable).sum():9,}  with a minimiser that is not HT-stable",
+        f"{(full & attained).sum():9,}  with a full block: lines of minimisers, "
+        f"on {(full & stable).sum():,} HT-stable ones",
+        f"{(~attained).sum():9,}  without a minimiser: where the loss nears its infimum,",
+        f"{'':9}  (8) holds on {holds:,} of them and does not on {(~attained).sum() - holds:,}",
+        f"{starts:,} starts, which ended on {len(landed):,} supports; of these starts",
+        f"{landed[landed.ht_stable].landings.sum():9,}  on a support with an HT-stable minimiser",
+        f"{round(found.arrived * starts):9,}  within {ARRIVED:g} nats of their support's infimum",
+        f"{best.landings.sum():9,}  on one of the {len(best):,} best supports, infimum {best.infimum.min():z.6g} nats",
+        f"{starts - points.landings.sum():9,}  with fewer than {found.s} nonzero entries, on none of these supports",
+        "",
+        f"up to 3 of the best supports, then the {rows} on which most starts ended;",
+        "ht_stable False: the support's minimiser violates (8), or there is none",
         "",
     ]
     top = landed.nlargest(rows, "landings", keep="all").head(rows)

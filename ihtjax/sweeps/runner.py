@@ -38,6 +38,7 @@ from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import TABLES, Damaged, Unit, config_in
 from ihtjax.sweeps.store.run import Damage, RunDirectory, Survey
 from ihtjax.sweeps.trial import curve_steps
+from ihtjax.sweeps.words import constants, surplus
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
@@ -86,9 +87,12 @@ def sweep(
         found = Survey({}, [], [], {}, False) if stored is None else run.survey()
         if stored is not None:
             there = *found.listing, *found.broken
+            more = surplus(stored_config(stored, run.path), config)
             config, batch = extend(stored, config, problem, batch, there, run.path)
             if there and max(unit.stop for unit in there) > stored["config"]["trials"]:
                 show.say(f"units that are there go beyond config.json: the run is extended to {config.trials:,} trials")
+            if more:
+                show.say(f"{run.path} {more}")
         batch = check_batch(batch, problem)
         units = plan(config, problem.n, found.whole, found.broken, batch)
         _announce(config, problem, units, show)
@@ -158,6 +162,8 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
 def _announce(config: SweepConfig, problem: Problem, units: list[Unit], show: progress.Silent) -> None:
     """Say what will be computed, before the first second of work."""
     show.say(f"{config.problem or config.data}: {problem.words()}, so {problem.n} parameters")
+    if isinstance(problem, Supervised) and (note := constants(problem.table, config)):
+        show.say(note)
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)

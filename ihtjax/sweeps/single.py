@@ -118,7 +118,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
         f"smallest |theta| on the support     {c.min_on_support:.3e}  ({c.n_nonzero} of {ran.s} nonzero)",
         f"margin of (8)                       {c.ht_margin:z.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
-        f"HT-stable: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
+        f"HT-stable at ht_tol = {config.ht_tol:g}: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
-"""What a configuration is, in a line for people."""
+"""What a configuration and its data are, in a line for people."""
 
+from ihtjax.problems.table import Table
 from ihtjax.sweeps.config import CERTIFIED, SweepConfig
 from ihtjax.text import printable
 
@@ -29,3 +30,26 @@ def conditions(config: SweepConfig) -> str:
     what += [config.precision] * (config.precision != "float32")
     stop = f", stopping loss {config.stop_loss:g} nats" if config.stop_loss else ""
     return f"{', '.join(what)}\nstep size {rule(config)}{stop}"
+
+
+def constants(table: Table, config: SweepConfig) -> str:
+    """Which features no weight can use, since they are 0 on every row once standardised; empty if there is none."""
+    same = (table.X == table.X[0]).all(axis=0)
+    if config.standardize == "none":
+        same &= table.X[0] == 0
+    names = [name for name, is_same in zip(table.feature_names, same) if is_same]
+    if not names:
+        return ""
+    what = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    which, is_, it = ("column", "is", "it") if len(names) == 1 else ("columns", "are", "them")
+    its = "its" if len(names) == 1 else "their"
+    return f"note: {which} {what} {is_} constant: {its} weights never move, yet count among the s; drop {it}"
+
+
+def surplus(held: SweepConfig, asked: SweepConfig) -> str:
+    """What a run holds, where that is more than was asked for; else empty."""
+    if held.trials <= asked.trials and set(held.filled_levels) <= set(asked.filled_levels):
+        return ""
+    levels = held.filled_levels
+    text = ", ".join(map(str, levels)) if len(levels) <= 20 else f"{levels[0]} .. {levels[-1]} ({len(levels)})"
+    return f"holds more: {held.trials:,} trials, levels {text}; all are kept"

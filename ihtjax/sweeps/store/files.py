@@ -55,10 +55,21 @@ def write_atomically(path: Path, data) -> None:
 
 def write_output(path: Path, data: bytes) -> None:
     """Write what a user asked for under a name of the user's, which may be a device or a link, such as /dev/stdout."""
-    if path.exists() and (path.is_symlink() or not path.is_file()):
+    if _is_written_in_place(path):
         path.write_bytes(data)
     else:
         write_atomically(path, data)
+
+
+def check_output(name: str, path: Path) -> None:
+    """Raise `InputError` unless `write_output` can write to this path, which a parameter of that name gave."""
+    needed = path if _is_written_in_place(path) else path.parent
+    if path.is_dir() or not needed.exists() or not os.access(needed, os.W_OK):
+        raise InputError(f"{name}: cannot write {path}; name a file in a folder that is there")
+
+
+def _is_written_in_place(path: Path) -> bool:
+    return path.exists() and (path.is_symlink() or not path.is_file())
 
 
 def sync_folder(folder: Path) -> None:
