@@ -138,7 +138,10 @@ class Supervised(Problem):
 
     def plain_loss(self, theta: jax.Array, view: Rows) -> jax.Array:
         """f(theta) as the class's docstring gives it; what batched rules are held against."""
-        return jnp.sum(view.weights * self.criterion.value(self._outputs_of(theta, view), self.y))
+        z = self._outputs_of(theta, view)
+        # The loss of a row that isn't seen may overflow, and 0 times infinity is NaN.
+        z = jnp.where(view.weights[:, None] > 0, z, 0)
+        return jnp.sum(view.weights * self.criterion.value(z, self.y))
 
     def loss(self, theta: jax.Array, view: Rows) -> jax.Array:
         return self.plain_loss(theta, view)
@@ -161,7 +164,7 @@ def target_for(criterion: Loss, table: Table) -> np.ndarray:
     """The table's targets, if the loss can be of them.
 
     Raises:
-      InputError: they are of another kind, or logistic regression has more than two classes.
+      InputError: they are of another kind, no counts, or more than two classes for logistic regression.
     """
     if (criterion.target == "classes") != bool(table.class_names):
         what = "classes" if table.class_names else "numbers"
@@ -171,6 +174,11 @@ def target_for(criterion: Loss, table: Table) -> np.ndarray:
     if criterion.name == "logistic" and table.n_classes != 2:
         raise InputError(
             f"loss: logistic predicts one of two classes, the target has {table.n_classes}; take cross_entropy"
+        )
+    if criterion.target == "counts" and (wrong := table.y[(table.y < 0) | (table.y != np.floor(table.y))]).size:
+        raise InputError(
+            f"loss: {criterion.name} predicts counts, whole numbers from 0, but the target holds {wrong[0]:g}; take "
+            "squared"
         )
     return table.y
 
