@@ -68,12 +68,24 @@ class Run:
         self.has_certificates = any(unit.method == "all" for unit in units)
 
     @property
+    def is_softmax(self) -> bool:
+        """Whether the run is of softmax regression, the paper's network, on whatever data."""
+        return self.config.problem is None and self.config.loss == "cross_entropy"
+
+    @property
+    def what(self) -> str:
+        """What the run minimises, in a word."""
+        return printable(self.config.problem or str(self.config.loss))
+
+    @property
     def data(self) -> str:
+        if self.config.problem is not None:
+            return self.what
         return "Iris" if self.config.data == "iris" else printable(Path(self.config.data).name)
 
     def check_data(self) -> Table:
         """The data, if it is still that of the run."""
-        table = load_table(self.config.data, self.config.target)
+        table = load_table(self.config.data, self.config.target, "classes")
         if table.fingerprint != self.stored["data_sha256"]:
             raise CannotDraw(f"{printable(self.config.data)} has changed since the run began")
         return table

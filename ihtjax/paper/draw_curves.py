@@ -10,6 +10,7 @@ from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below, 
 from ihtjax.study.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS
 from ihtjax.sweeps.store.reading import read
+from ihtjax.sweeps.words import unit
 
 MOST_PANELS = 16
 MOST_TRIALS = 10_000  # of a level, so that memory doesn't grow with the run
@@ -32,7 +33,7 @@ def curves(run: Run) -> Picture:
     count = len(losses)
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
     figure = Figure(figsize=(11 if columns > 2 else 7, 1.9 * -(-count // columns) + 1), layout="constrained")
-    axes = panels(figure, count, columns, "step", "loss (nats)")
+    axes = panels(figure, count, columns, "step", f"loss{unit(run.config, ' ({})')}")
     stop = run.config.stop_loss or PAPERS_STOP_LOSS
     for ax, ((method, s), found) in zip(axes, losses.items()):
         train, test = found["train_loss"], found["test_loss"]
@@ -51,7 +52,7 @@ def curves(run: Run) -> Picture:
         Line2D([], [], color=BLUE, label="training, median"),
         Patch(color=PALE, label="training, quartiles"),
         Line2D([], [], color=ORANGE, linestyle="--", label="test, median"),
-        Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=f"{stop:g} nats"),
+        Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=f"{stop:g}{unit(run.config)}"),
     ]
     if count > 1 and dense and dense[0] in losses:
         handles.insert(3, Line2D([], [], color=GREY, linewidth=1, label="dense, training, median"))
@@ -82,7 +83,7 @@ def _caption(run: Run, shown: int, stop: float) -> str:
     if shown < len(run.levels):
         text += f"Of {len(run.levels)} levels {shown} are shown. "
     if run.config.stop_loss:
-        text += f"A trial that reached {stop:g} nats was frozen there and keeps its last losses."
+        text += f"A trial that reached {stop:g}{unit(run.config)} was frozen there and keeps its last losses."
     else:
-        text += f"Dotted: {stop:g} nats, the paper's stopping criterion, not applied here."
+        text += f"Dotted: {stop:g}{unit(run.config)}, the paper's stopping criterion, not applied here."
     return text

@@ -26,6 +26,7 @@ from ihtjax.paper.draw_data import different_networks
 from ihtjax.study.plots import BLUE, ORANGE, draw_budget, tidy
 from ihtjax.study.starts import restart_budget
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS
+from ihtjax.sweeps.words import METRICS, unit
 
 CERTAIN, OPEN = "#dadada", "#fbe6d8"
 DOTS: dict[str, Any] = {"marker": ".", "markersize": 4, "linestyle": ""}
@@ -39,29 +40,29 @@ def step_size(run: Run) -> Picture:
     """Fig. 9: gamma = 1 / L-hat_2s for each level."""
     symbols: dict[float | str | None, str] = {None: r"$\gamma = 1/\hat{L}_{2s}$", CERTIFIED: r"$\gamma$, certified"}
     symbol = symbols.get(run.config.step_size, r"$\gamma$, given")
-    label = f"step size {symbol} (1/nats)"
+    label = f"step size {symbol}{unit(run.config, ' (1/{})')}"
     levels = run.by_level("step_size")
     return _quantity(run, levels, "Fig. 9: step size", label, "Step size")
 
 
 def train_loss(run: Run) -> Picture:
     """Fig. 10: training loss after the last step, with the paper's 0.05."""
-    return _loss(run, "train_loss", "Fig. 10: training loss", "training loss (nats)")
+    return _loss(run, "train_loss", "Fig. 10: training loss", f"training loss{unit(run.config, ' ({})')}")
 
 
 def test_loss(run: Run) -> Picture:
     """Fig. 11: test loss after the last step."""
-    return _loss(run, "test_loss", "Fig. 11: test loss", "test loss (nats)")
+    return _loss(run, "test_loss", "Fig. 11: test loss", f"test loss{unit(run.config, ' ({})')}")
 
 
-def train_accuracy(run: Run) -> Picture:
-    """Fig. 12: share of training rows that are classified rightly."""
-    return _accuracy(run, "train_accuracy", "Fig. 12: training accuracy", "training accuracy (%)")
+def train_metric(run: Run) -> Picture:
+    """Fig. 12: what the run measures on training rows; of classes the share that is classified rightly."""
+    return _metric(run, "train", "Fig. 12: training")
 
 
-def test_accuracy(run: Run) -> Picture:
-    """Fig. 13: share of test rows that are classified rightly."""
-    return _accuracy(run, "test_accuracy", "Fig. 13: test accuracy", "test accuracy (%)")
+def test_metric(run: Run) -> Picture:
+    """Fig. 13: what the run measures on test rows."""
+    return _metric(run, "test", "Fig. 13: test")
 
 
 def gap(run: Run) -> Picture:
@@ -174,8 +175,8 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
         logarithmic(ax)
     else:
         ax.set_ylim(0, None)
-    if column == "train_loss":
-        stop = run.config.stop_loss or PAPERS_STOP_LOSS
+    stop = run.config.stop_loss or PAPERS_STOP_LOSS
+    if column == "train_loss" and low / 100 <= stop <= 100 * top:
         ax.axhline(stop, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         ax.annotate(
             f" {stop:g}", (1, stop), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, annotation_clip=False
@@ -187,8 +188,14 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
     return picture
 
 
-def _accuracy(run: Run, column: str, title: str, label: str) -> Picture:
-    levels = [level._replace(values=100 * level.values) for level in run.by_level(column)]
+def _metric(run: Run, part: str, title: str) -> Picture:
+    if not run.stored["metrics"]:
+        raise CannotDraw("the run measures nothing beside the loss")
+    name = run.stored["metrics"][0]
+    percent = name == "accuracy"
+    words = f"{title.split()[-1]} {METRICS[name][0] if name in METRICS else name}"
+    title, label = f"{title.rsplit(' ', 1)[0]} {words}", words + " (%)" * percent
+    levels = [level._replace(values=(100 if percent else 1) * level.values) for level in run.by_level(f"{part}_{name}")]
     dots = Line2D([], [], color="black", label="least and greatest", **DOTS)
     picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize(), (dots,))
     ax = picture.figure.axes[0]

@@ -25,8 +25,8 @@ DRAWINGS = {
     "fig09": draw_levels.step_size,
     "fig10": draw_levels.train_loss,
     "fig11": draw_levels.test_loss,
-    "fig12": draw_levels.train_accuracy,
-    "fig13": draw_levels.test_accuracy,
+    "fig12": draw_levels.train_metric,
+    "fig13": draw_levels.test_metric,
     "fig14": draw_network.trained,
     "fig15": draw_network.gradient,
     "table1": draw_data.support_counts,
@@ -35,6 +35,8 @@ DRAWINGS = {
     "restarts": draw_levels.restarts,
     "steps": draw_levels.step_range,
 }
+# What shows softmax regression on a table, or its certificates.
+OF_SOFTMAX = ("fig02", "fig06", "fig07", "fig08", "fig14", "fig15", "table1", "gap", "restarts", "steps")
 AGAINST_S = ("fig09", "fig10", "fig11", "fig12", "fig13")
 
 
@@ -86,6 +88,9 @@ def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
         why = f"the run has one sparsity level, s = {run.levels[0]}: drawn, but no trend against s can be seen"
         yield Undrawable(", ".join(against_s), why)
     for name in names:
+        if name in OF_SOFTMAX and not run.is_softmax:
+            yield Undrawable(name, f"it shows softmax regression, and this run is of {run.what}")
+            continue
         try:
             yield Drawn(name, *DRAWINGS[name](run))
         except (CannotDraw, InputError) as reason:

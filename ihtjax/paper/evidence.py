@@ -10,14 +10,15 @@ import pandas as pd
 
 from ihtjax.errors import InputError
 from ihtjax.paper.verdicts import Undecidable
-from ihtjax.problems.table import load_table
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
 from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.engine import make_problem
 from ihtjax.sweeps.runner import stored_config, unfinished
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.text import printable
 
 COLUMNS = (
     "trial s method data_seed step_size lipschitz_estimate train_loss test_loss train_accuracy test_accuracy epsilon "
@@ -49,7 +50,9 @@ class Evidence:
         self.names: list[str] = self.stored["parameters"]
         self.n, self.K = len(self.names), len(self.stored["classes"])
         self.units_missing = len(unfinished(run))
-        columns = [*COLUMNS, "largest_step_rise"] if self.config.audit else COLUMNS
+        measured = [f"{part}_{name}" for part in ("train", "test") for name in self.stored["metrics"]]
+        columns = [name for name in COLUMNS if "accuracy" not in name or name in measured]
+        columns += ["largest_step_rise"] * self.config.audit
         self.trials = read(run.path, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
         self.trials["ended"] = self.trials.status == "ok"
         self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
@@ -103,7 +106,12 @@ class Evidence:
 
     @property
     def is_papers_data(self) -> bool:
-        return self.config.data == "iris"
+        return self.config.data == "iris" and self.is_softmax
+
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the run is of softmax regression, the paper's network, on whatever data."""
+        return self.config.problem is None and self.config.loss == "cross_entropy"
 
     def every(
         self, column: str, levels: list[int], method: str = "iht", table: str = "trials", dense: bool = False
@@ -121,6 +129,9 @@ class Evidence:
           dense: put the dense baseline's value behind those of the levels.
         """
         frame = self.trials if table == "trials" else self.certificates
+        if column not in frame:
+            what = printable(self.config.problem or str(self.config.loss))
+            raise Undecidable(f"The run has no {column}: it is of {what}.")
         chosen = (frame.method == method) & frame.s.isin(levels)
         return in_square(frame[chosen | (frame.method == "gd") if dense else chosen], column, len(levels) + dense)
 
@@ -173,11 +184,11 @@ class Evidence:
         """Refuse data that aren't those of the run: what is computed from them would be of another run."""
         data = self.config.data
         try:
-            table = load_table(data, self.config.target)
+            fingerprint = make_problem(self.config).fingerprint
         except InputError as error:
             where = "" if data == "iris" or Path(data).is_absolute() else f" (looked for at {Path(data).resolve()})"
             raise Undecidable(f"The run's data can't be read from here{where}: {error}.") from None
-        if table.fingerprint != self.stored["data_sha256"]:
+        if fingerprint != self.stored["data_sha256"]:
             raise Undecidable(f"The data has changed since the run began: {data}; restore it.")
 
     @functools.cached_property

@@ -40,6 +40,8 @@ STATED = {
 # Medians from: ihtjax sweep results/torch --init torch_linear --levels 3,14 --steps 1 --curve-points 0
 INFERRED = {
     "target": "",
+    "loss": "MSE, CE and BCE are named for networks in general (III-E), none for the experiment",
+    "problem": "",
     "n_monte": "n_monte, without a number (III-F)",
     "seed": "the seeds of Figs. 8, 14 and 15 (21, 42, 84), whose draws cannot be had again",
     "init": "randomly (III-F, IV-A), without a distribution. With PyTorch's usual one (torch_linear) Fig. 9 reverses: "

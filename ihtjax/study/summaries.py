@@ -7,7 +7,7 @@ import pandas as pd
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.words import METRICS, conditions
+from ihtjax.sweeps.words import METRICS, conditions, unit
 
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
 ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
@@ -185,7 +185,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
 
     parts = [
         f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}",
-        "median [quartiles] over trials; losses in nats",
+        f"median [quartiles] over trials{unit(config, '; losses in {}')}",
         text(
             lambda row: {
                 "trials": row.trials,
@@ -207,8 +207,8 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
                 **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
             }
         ),
-        f"trials whose training loss rose by more than {ROSE:g} nats between curve points;\n"
-        f"share whose training loss reached {stop_loss:g} nats, and after how many steps (of these)",
+        f"trials whose training loss rose by more than {ROSE:g}{unit(config)} between curve points;\n"
+        f"share whose training loss reached {stop_loss:g}{unit(config)}, and after how many steps (of these)",
         text(
             lambda row: {
                 "loss rose": "-" if pd.isna(row.loss_rose) else f"{row.loss_rose:,.0f}",

@@ -13,7 +13,7 @@ from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved, run_block
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
-from ihtjax.sweeps.words import metric
+from ihtjax.sweeps.words import metric, unit
 
 
 class SingleTrial(NamedTuple):
@@ -108,11 +108,15 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",
-        f"training loss {r.train_loss:.6g}{_measured(r.train_metrics)}",
-        *([f"test loss     {r.test_loss:.6g}{_measured(r.test_metrics)}"] if np.isfinite(r.test_loss) else []),
+        f"training loss {r.train_loss:.6g}{unit(config)}{_measured(r.train_metrics)}",
+        *(
+            [f"test loss     {r.test_loss:.6g}{unit(config)}{_measured(r.test_metrics)}"]
+            if np.isfinite(r.test_loss)
+            else []
+        ),
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
-        *_describe_audit(r),
+        *_describe_audit(r, config),
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
@@ -127,12 +131,12 @@ def _measured(metrics):
     return "".join(f", {metric(name, value)}" for name, value in metrics.items())
 
 
-def _describe_audit(r):
+def _describe_audit(r, config):
     if r.audit is None:
         return []
     steps = r.steps_run - r.last_support_change
     return [
-        f"largest rise of the loss over one step {r.audit.largest_rise:.1e} nats, "
+        f"largest rise of the loss over one step {r.audit.largest_rise:.1e}{unit(config)}, "
         f"more than rounding at {r.audit.n_rises:,} steps",
         f"the last {steps:,} steps are plain gradient descent on a fixed support",
     ]

@@ -14,6 +14,12 @@ def metric(name: str, value: float) -> str:
     return f"{words} {value:{kind}}"
 
 
+def unit(config: SweepConfig, form: str = " {}") -> str:
+    """The unit of losses in a phrase: nats where the loss is minus a log-likelihood; else none is said."""
+    in_nats = config.problem is None and config.loss in (None, "cross_entropy", "logistic", "poisson")
+    return form.format("nats") if in_nats else ""
+
+
 def rule(config: SweepConfig) -> str:
     """How the configuration chooses step sizes."""
     if config.step_size is None:
@@ -28,7 +34,7 @@ def conditions(config: SweepConfig) -> str:
     what += [f"loss {config.loss}"] * (config.loss not in (None, "cross_entropy"))
     what += [f"standardised by {config.standardize}"] * (config.standardize != "train")
     what += [config.precision] * (config.precision != "float32")
-    stop = f", stopping loss {config.stop_loss:g} nats" if config.stop_loss else ""
+    stop = f", stopping loss {config.stop_loss:g}{unit(config)}" if config.stop_loss else ""
     return f"{', '.join(what)}\nstep size {rule(config)}{stop}"
 
 
