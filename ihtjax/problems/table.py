@@ -18,6 +18,8 @@ from ihtjax.text import is_printable, printable
 MAX_CLASSES = 50
 # Whole numbers beyond it need not be float64 numbers.
 LARGEST_WHOLE = 2**53
+# Name of the index that holds each row's line in its file.
+LINE = "line"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +98,15 @@ def table_of(frame: pd.DataFrame, target: str, name: str) -> Table:
     for column in frame.columns:
         values = frame[column]
         if values.isna().any():
-            row = _first(values.isna())
-            raise InputError(f"{name}: column {column!r} has no value in row {row}; fill or drop missing values first")
+            where = _where(frame, _first(values.isna()))
+            raise InputError(f"{name}: column {column!r} has no value in {where}; fill or drop missing values first")
         if column != target:
             _check_numbers(values, name)
     X = features.to_numpy(np.float64)
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
-        raise InputError(f"{name}: column {features.columns[column]!r} is infinite in row {row + 1}; drop such rows")
+        where = _where(frame, row + 1)
+        raise InputError(f"{name}: column {features.columns[column]!r} is infinite in {where}; drop such rows")
     class_names, y = _classes(frame[target], name)
     return Table(X, y, tuple(features.columns), class_names)
 
@@ -137,8 +140,9 @@ def _check_numbers(values: pd.Series, table: str) -> None:
         if beyond.any():
             row = _first(beyond)
             raise InputError(
-                f"{table}: column {values.name!r} holds {values.iloc[row - 1]} in row {row}, expected whole numbers up "
-                "to 2^53, which float64 doesn't round; drop it if it is an identifier, else write it in larger units"
+                f"{table}: column {values.name!r} holds {values.iloc[row - 1]} in {_where(values, row)}, expected "
+                "whole numbers up to 2^53, which float64 doesn't round; drop it if it is an identifier, else write it "
+                "in larger units"
             )
 
 
@@ -187,6 +191,11 @@ def _first(mask: pd.Series) -> int:
     return int(np.flatnonzero(mask)[0]) + 1
 
 
+def _where(frame: pd.DataFrame | pd.Series, row: int) -> str:
+    """A row, counted from 1, in words; with its line where `_read_csv` noted that."""
+    return f"data row {row}" + (f" (line {frame.index[row - 1]} of the file)" if frame.index.name == LINE else "")
+
+
 def _read(path: Path) -> pd.DataFrame:
     readers = {".csv": _read_csv, ".parquet": pd.read_parquet}
     if path.suffix.lower() not in readers:
@@ -211,15 +220,19 @@ def _read_csv(path: Path) -> pd.DataFrame:
     has less.
     """
     with open(path, encoding="utf-8-sig") as file:
-        rows = filter(None, csv.reader(file))  # empty lines don't count, for pandas either
+        reader, lines = csv.reader(file), []
+        rows = filter(None, reader)  # empty lines don't count, for pandas either
         names = next(rows, [])
         for number, row in enumerate(rows, 1):
+            lines.append(reader.line_num)
             if len(row) != len(names):
                 raise InputError(
-                    f"{path}: row {number} has {len(row)} fields, expected {len(names)}, as in the header; mend that "
-                    "row, and write fields that hold commas in quotes"
+                    f"{path}: data row {number} (line {reader.line_num} of the file) has {len(row)} fields, expected "
+                    f"{len(names)}, as in the header; mend that row, and write fields that hold commas in quotes"
                 )
-    return pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
+    frame = pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
+    # Were rows counted otherwise there, no line would be sure.
+    return frame.set_axis(pd.Index(lines, name=LINE), axis=0) if len(lines) == len(frame) else frame
 
 
 def _names(columns) -> str:
