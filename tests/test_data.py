@@ -60,10 +60,10 @@ def broken(**columns):
 @pytest.mark.parametrize(
     "frame, says",
     [
-        (broken(a=[1, 2, np.nan, *range(7)]), "column 'a' has no value in row 3"),
-        (broken(kind=["x", None] * 5), "column 'kind' has no value in row 2"),
+        (broken(a=[1, 2, np.nan, *range(7)]), "column 'a' has no value in data row 3"),
+        (broken(kind=["x", None] * 5), "column 'kind' has no value in data row 2"),
         (broken(b=["red", "blue"] * 5), "column 'b' holds .*'red'.*expected numbers"),
-        (broken(a=[np.inf, *range(9)]), "column 'a' is infinite in row 1"),
+        (broken(a=[np.inf, *range(9)]), "column 'a' is infinite in data row 1"),
         (broken(kind="x"), "holds 1 class, expected at least 2"),
         (broken(kind=list("abcdefghij")), "holds 10 distinct values in 10 rows, expected at most 5 classes"),
         (good()[["kind"]], "no column beside 'kind'"),
@@ -134,14 +134,14 @@ def test_other_encodings_are_refused_and_a_byte_order_mark_is_not(tmp_path):
 def test_a_row_with_more_or_fewer_fields_than_the_header_is_named(tmp_path, row, fields):
     path = tmp_path / "table.csv"
     path.write_text("a,b,kind\n" + "1,2,x\n\n3,4,y\n" * 3 + row + "\n" + "1,2,x\n" * 5)
-    with pytest.raises(InputError, match=f"row 7 has {fields} fields, expected 3, as in the header"):
+    with pytest.raises(InputError, match=rf"data row 7 \(line 11 of the file\) has {fields} fields, expected 3"):
         load_table(str(path), "kind")
 
 
 def test_rows_that_all_have_a_field_too_much_are_refused_and_quoted_commas_are_not(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("a,b,kind\n" + "1,2,3,x\n4,5,6,y\n" * 5)
-    with pytest.raises(InputError, match="row 1 has 4 fields"):
+    with pytest.raises(InputError, match=r"data row 1 \(line 2 of the file\) has 4 fields"):
         load_table(str(path), "kind")
     path.write_text('"a, in cm",b,kind\n' + '1,2,"x, y"\n4,5,"z\nz"\n' * 5)
     with pytest.raises(InputError, match=r"class 'z\\nz' of column 'kind' has a control character"):
@@ -156,7 +156,7 @@ def test_whole_numbers_that_float64_would_round_are_refused(tmp_path):
         frame = broken(b=[beyond, *range(9)])
         assert float(beyond) != beyond
         for kind in ("csv", "parquet"):
-            with pytest.raises(InputError, match=rf"column 'b' holds {beyond} in row 1, expected whole numbers up to"):
+            with pytest.raises(InputError, match=rf"column 'b' holds {beyond} in data row 1.*, expected whole numbers"):
                 load_table(write(frame, tmp_path, kind), "kind")
     assert load_table(write(broken(b=[2**53, -(2**53), *range(8)]), tmp_path), "kind").X[0, 1] == 2.0**53
 

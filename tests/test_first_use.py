@@ -16,8 +16,10 @@ from ihtjax.cli import commands
 from ihtjax.paper import page
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import claims
+from ihtjax.problems.table import load_table
 from ihtjax.study.atlas import describe
 from ihtjax.study.plots import draw_atlas
+from ihtjax.study.summaries import render_gaps
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.single import run_trial
 
@@ -144,3 +146,51 @@ def test_the_atlas_adds_up_to_its_picture():
     assert sorted(shown) == sorted(counts)
     assert number("N  with fewer than 4 nonzero") + found.points.landings.sum() == number("N starts, which") == 40
     assert "ht_stable False: " in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_summary_says_which_triples_have_no_certificate(small, run):
+    def last(*argv):
+        return call(*argv).stdout.splitlines()[-1]
+
+    assert "certificate" not in call("summary", run).stdout
+    call("oracle", run, "--trials", 15, "--levels", 3, "--no-enumerate")
+    assert last("summary", run) == f"20 triples have no certificate yet at some levels: ihtjax oracle {run}"
+    call("oracle", run, "--no-enumerate")
+    assert "no certificate yet" not in call("summary", run).stdout
+    sweep(dataclasses.replace(small, trials=30), run)
+    assert last("summary", run) == f"10 triples have no certificate yet: ihtjax oracle {run}"
+
+
+def test_a_gap_below_1e_9_is_printed_as_zero(small_run):
+    cells = dict.fromkeys("certified open refuted best_support within_0.001 within_0.01 within_0.1".split(), 0.5)
+    cells |= {"attained": 1.0, "heads_for_stable": 1.0, "ht_stable": 1.0, "method": "iht", "s": 3, "trials": 2}
+    row = cells | {"gap": 8.2e-14, "support_gap": -8.3e-16, "optimization_gap": 2.5e-9}
+    assert render_gaps(pd.DataFrame([row])).splitlines()[-1].split()[1:4] == ["0", "0", "2.5e-09"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("--trials 1000", "trials: got 1000, expected a whole number from 1 to 20; extend the sweep first"),
+        ("--levels 4", "levels: got 4, expected levels of this run, 3, 7, 15 (dense)"),
+    ],
+)
+def test_the_oracle_says_what_the_run_holds(small_run, argv, says):
+    assert str(call("oracle", small_run, *argv.split()).exception) == says
+
+
+def test_reading_certificates_that_are_not_there_names_the_command(small_run):
+    with pytest.raises(InputError, match=f"no finished certificates yet; go on with ihtjax oracle {small_run}$"):
+        load(small_run, "certificates")
+
+
+def test_a_missing_value_is_named_by_its_row_and_its_line(tables, tmp_path):
+    rows = [*range(3), "", *range(6)]
+    text = "\n".join(["a,kind", "", *(f'{a},"{"x" if i % 2 else "y"}"' for i, a in enumerate(rows))])
+    (tmp_path / "a.csv").write_text(text)
+    where = r"column 'a' has no value in data row 4 \(line 6 of the file\); fill or drop"
+    with pytest.raises(InputError, match=where):
+        load_table(str(tmp_path / "a.csv"), "kind")
+    pd.read_csv(tmp_path / "a.csv").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="column 'a' has no value in data row 4; fill or drop"):
+        load_table(str(tmp_path / "a.parquet"), "kind")

@@ -291,7 +291,7 @@ def test_a_trial_that_diverged_has_no_gap(tmp_path):
 @pytest.mark.parametrize(
     "options, says",
     [
-        ("--levels 5", "levels: got 5, expected levels of this run, 3, 7, 15"),
+        ("--levels 5", "levels: got 5, expected levels of this run, 3, 7, 15 (dense)"),
         ("--levels 99", "levels: got 99"),
         ("--trials 21", "trials: got 21, expected a whole number from 1 to 20"),
         ("--trials 0", "trials: got 0"),

@@ -185,6 +185,8 @@ def summary(run_dir):
         echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
     if any(unit.method == "all" for unit in run.units()):
         echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
+        if lacking := summaries.uncertified(run_dir):
+            echo(f"\n{lacking}")
 
 
 @cli.command(short_help="Draw the paper's figures from a run.")

@@ -118,8 +118,9 @@ class Run:
         frame = read(self.directory.path, table, columns=columns, categorical=("method",)).to_pandas()
         found = []
         for (method, s), rows in frame.groupby(["method", "s"], observed=True):
-            ok = (rows.status == "ok") if table == "trials" else rows[column].notna()
-            diverged = int((~ok).sum()) if table == "trials" else 0
+            ended = (rows.status == "ok") if table == "trials" else rows[column].notna()
+            diverged = int((~ended).sum()) if table == "trials" else 0
+            ok = ended & rows[column].notna()
             if ok.any():
                 values = rows[column][ok].to_numpy(np.float64)
                 found.append((method == "gd", s, Level("dense" if method == "gd" else str(s), values, diverged)))

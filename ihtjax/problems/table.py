@@ -23,6 +23,8 @@ LEAST_ROWS = 5
 MAX_CLASSES = 50
 # Whole numbers beyond it need not be float64 numbers.
 LARGEST_WHOLE = 2**53
+# Name of the index that holds each row's line in its file.
+LINE = "line"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +137,8 @@ def table_of(frame: pd.DataFrame, targets: tuple[str, ...], name: str, kind: str
     for column in frame.columns:
         values = frame[column]
         if values.isna().any():
-            row = _first(values.isna())
-            raise InputError(f"{name}: column {column!r} has no value in row {row}; fill or drop missing values first")
+            where = _where(frame, _first(values.isna()))
+            raise InputError(f"{name}: column {column!r} has no value in {where}; fill or drop missing values first")
     X = _numbers(features, name)
     if kind is None:
         kind = "numbers" if len(targets) > 1 else kind_of(frame[targets[0]], name)
@@ -177,7 +179,9 @@ def _numbers(columns: pd.DataFrame, table: str) -> np.ndarray:
     values = columns.to_numpy(np.float64)
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        raise InputError(f"{table}: column {columns.columns[column]!r} is infinite in row {row + 1}; drop such rows")
+        raise InputError(
+            f"{table}: column {columns.columns[column]!r} is infinite in {_where(columns, row + 1)}; drop such rows"
+        )
     return values
 
 
@@ -244,8 +248,9 @@ def _check_numbers(values: pd.Series, table: str) -> None:
         if beyond.any():
             row = _first(beyond)
             raise InputError(
-                f"{table}: column {values.name!r} holds {values.iloc[row - 1]} in row {row}, expected whole numbers up "
-                "to 2^53, which float64 doesn't round; drop it if it is an identifier, else write it in larger units"
+                f"{table}: column {values.name!r} holds {values.iloc[row - 1]} in {_where(values, row)}, expected "
+                "whole numbers up to 2^53, which float64 doesn't round; drop it if it is an identifier, else write it "
+                "in larger units"
             )
 
 
@@ -288,6 +293,11 @@ def _first(mask: pd.Series) -> int:
     return int(np.flatnonzero(mask)[0]) + 1
 
 
+def _where(frame: pd.DataFrame | pd.Series, row: int) -> str:
+    """A row, counted from 1, in words; with its line where `_read_csv` noted that."""
+    return f"data row {row}" + (f" (line {frame.index[row - 1]} of the file)" if frame.index.name == LINE else "")
+
+
 def _read(path: Path) -> pd.DataFrame:
     readers = {".csv": _read_csv, ".parquet": pd.read_parquet}
     if path.suffix.lower() not in readers:
@@ -314,15 +324,19 @@ def _read_csv(path: Path) -> pd.DataFrame:
     has less.
     """
     with open(path, encoding="utf-8-sig") as file:
-        rows = filter(None, csv.reader(file))  # empty lines don't count, for pandas either
+        reader, lines = csv.reader(file), []
+        rows = filter(None, reader)  # empty lines don't count, for pandas either
         names = next(rows, [])
         for number, row in enumerate(rows, 1):
+            lines.append(reader.line_num)
             if len(row) != len(names):
                 raise InputError(
-                    f"{path}: row {number} has {len(row)} fields, expected {len(names)}, as in the header; mend that "
-                    "row, and write fields that hold commas in quotes"
+                    f"{path}: data row {number} (line {reader.line_num} of the file) has {len(row)} fields, expected "
+                    f"{len(names)}, as in the header; mend that row, and write fields that hold commas in quotes"
                 )
-    return pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
+    frame = pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
+    # Were rows counted otherwise there, no line would be sure.
+    return frame.set_axis(pd.Index(lines, name=LINE), axis=0) if len(lines) == len(frame) else frame
 
 
 def _names(columns) -> str:

@@ -112,9 +112,13 @@ def certify_run(
     levels = levels or every
     if not set(levels) <= set(every):
         extra = sorted(set(levels) - set(every))
-        raise InputError(f"levels: got {extra[0]}, expected levels of this run, {', '.join(map(str, every))}")
+        there = ", ".join(f"{s} (dense)" if s == n and config.dense else str(s) for s in every)
+        raise InputError(f"levels: got {extra[0]}, expected levels of this run, {there}")
     if trials is not None:
-        trials = check("trials", trials, whole_number(1, config.trials))
+        trials = check("trials", trials, whole_number(1))
+        if trials > config.trials:
+            expected = f"a whole number from 1 to {config.trials}; extend the sweep first"
+            raise InputError(f"trials: got {trials}, expected {expected}")
     if enumerate_supports:
         try:
             check_levels(levels, K, n // K)

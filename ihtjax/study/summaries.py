@@ -4,6 +4,7 @@ import os
 
 import pandas as pd
 
+from ihtjax.exact.oracle import TIE
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
@@ -118,6 +119,20 @@ def certificates_of(run_dir: str | os.PathLike, columns: list[str]) -> pd.DataFr
     return found.assign(**dict.fromkeys(later))
 
 
+def uncertified(run_dir: str | os.PathLike) -> str:
+    """How many triples of a run lack certificates, and what makes them, in words; empty if none does."""
+    run, config = RunDirectory(run_dir), _config(run_dir)
+    every = {*config.filled_levels, *([len(run.record()["parameters"])] if config.dense else [])}
+    blocks = [(unit, entry["environment"]["levels"]) for unit, entry in run.units().items() if unit.method == "all"]
+    without = config.trials - sum(unit.stop - unit.start for unit, _ in blocks)
+    partly = sum(unit.stop - unit.start for unit, levels in blocks if not every <= set(levels))
+    if not without and not partly:
+        return ""
+    count, at = without + partly, " at some levels" if partly else ""
+    has = "triple has" if count == 1 else "triples have"
+    return f"{count:,} {has} no certificate yet{at}: ihtjax oracle {run_dir}"
+
+
 def render_gaps(table: pd.DataFrame) -> str:
     """`gaps` as text of at most 80 columns."""
 
@@ -129,7 +144,7 @@ def render_gaps(table: pd.DataFrame) -> str:
         return "-" if pd.isna(value) else f"{value:.1%}"
 
     def nats(value):
-        return "-" if pd.isna(value) else f"{value:.1e}"
+        return "-" if pd.isna(value) else f"{value:.1e}" if abs(value) >= TIE else "0"
 
     return "\n\n".join(
         [

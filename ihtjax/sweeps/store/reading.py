@@ -73,7 +73,7 @@ def read(
     if units is not None:
         entries = {unit: entries[unit] for unit in units}
     if not entries:
-        command = "ihtjax oracle" if table == "certificates" else "the command that began the run"
+        command = f"ihtjax oracle {run.path}" if table == "certificates" else "the command that began the run"
         raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
     stored = run.record()
     schema = schema_of(table, stored)
