@@ -12,7 +12,7 @@ from ihtjax.cli.commands import main
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import SKLEARN, Table, load_table, table_of
-from ihtjax.sweeps.engine import make_problem, resolved
+from ihtjax.sweeps.engine import content, make_problem, resolved
 
 # Of the table in `git show main:ihtjax/problems/table.py` from before targets could be numbers: load_table("iris"),
 # and SweepConfig(levels=range(1, 15)).hash(..) of it there. Runs that exist have them in their records.
@@ -233,12 +233,28 @@ def test_the_hash_of_configurations_from_before_there_were_losses_is_what_it_was
     for loss in (None, "cross_entropy"):
         config = SweepConfig(loss=loss)
         problem = make_problem(config)
-        assert problem.fingerprint == IRIS_FINGERPRINT
-        assert config.hash(problem.fingerprint) == resolved(config, problem).hash(problem.fingerprint) == DEFAULT_HASH
+        data = content(config, problem)
+        assert data == IRIS_FINGERPRINT
+        assert config.hash(data) == resolved(config, problem).hash(data) == DEFAULT_HASH
         other = SweepConfig(loss=loss, init="torch_linear", precision="float64")
-        assert other.hash(make_problem(other).fingerprint) == OTHER_HASH
+        assert other.hash(content(other, make_problem(other))) == OTHER_HASH
 
 
 def test_each_loss_has_a_hash_of_its_own():
     hashes = {loss: SweepConfig(loss=loss).hash(IRIS_FINGERPRINT) for loss in LOSSES}
     assert len(set(hashes.values())) == len(LOSSES) == 5 and hashes["cross_entropy"] == DEFAULT_HASH
+
+
+def test_the_fingerprint_of_a_model_is_of_all_that_makes_it():
+    """Of one named by --problem no option says the loss, the start, the standardisation or the type."""
+    table = read(frame(t=[0.5, 1, 2]), "t")
+    models = [
+        Linear(table, LOSSES["squared"]),
+        Linear(table, LOSSES["huber"]),
+        Linear(table, LOSSES["squared"], init="torch_linear"),
+        Linear(table, LOSSES["squared"], standardize="all"),
+        Linear(table, LOSSES["squared"], dtype=np.float64),
+        Linear(read(frame(t=[0.5, 1, 2.5]), "t"), LOSSES["squared"]),
+    ]
+    assert len({model.fingerprint for model in models}) == len(models)
+    assert Linear(table, LOSSES["squared"]).fingerprint == models[0].fingerprint

@@ -30,6 +30,8 @@ class Linear(Supervised):
       as of `Supervised`.
     """
 
+    derived = (*Supervised.derived, "_loss", "_gradient")
+
     def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
         super().__init__(table, criterion, init, standardize, dtype)
         self._loss = self._with_batched_loss()
@@ -62,7 +64,7 @@ class Linear(Supervised):
         @loss.def_vmap
         def batched_loss(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            losses = self.criterion.lane_values(self._outputs_of_lanes(V), self._targets())
+            losses = self.criterion.lane_values(self._outputs_of_lanes(V, view.weights), self._targets())
             ones = np.ones(len(self.X), self.dtype)
             total = jnp.tensordot(ones, view.weights * losses, 1, precision=lax.Precision.HIGHEST)
             return jnp.broadcast_to(total, (axis_size,)), True
@@ -75,7 +77,7 @@ class Linear(Supervised):
         @gradient.def_vmap
         def batched_gradient(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            R = self.criterion.residuals(self._outputs_of_lanes(V), self._targets())
+            R = self.criterion.residuals(self._outputs_of_lanes(V, view.weights), self._targets())
             weighted = jnp.stack([view.weights * r for r in R], axis=1)
             G = jnp.tensordot(self._rows_with_one().T, weighted, 1, precision=lax.Precision.HIGHEST)
             G = self.criterion.restore(jnp.moveaxis(G, 1, 0))
@@ -94,7 +96,7 @@ class Linear(Supervised):
         b = theta[q * d :] - jnp.sum(W * view.mean, axis=1)
         return jnp.concatenate([W, b[:, None]], axis=1), view
 
-    def _outputs_of_lanes(self, V) -> list:
+    def _outputs_of_lanes(self, V, weights) -> list:
         """The outputs that the loss asks for, each ``[m, lanes]``."""
         # Stacks behind barriers are kept; XLA would form directions and outputs again wherever they are used.
         D = lax.optimization_barrier(jnp.stack(self.criterion.directions(V), axis=1))
@@ -103,6 +105,8 @@ class Linear(Supervised):
         else:
             X = self.X[:, :, None]
             Z = jnp.stack([sum((X[:, f] * d[f] for f in range(len(d) - 1)), d[-1]) for d in jnp.moveaxis(D, 1, 0)], 1)
+        if self.criterion.curvature is None:  # on a row that isn't seen it may overflow, and 0 times infinity is NaN
+            Z = jnp.where(weights[:, None] > 0, Z, 0)
         Z = lax.optimization_barrier(Z)
         return [Z[:, k] for k in range(Z.shape[1])]
 

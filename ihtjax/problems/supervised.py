@@ -1,7 +1,7 @@
 """Models of a table: rows that all trials share, split and standardised for each."""
 
 import abc
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,8 @@ class Supervised(Problem):
       InputError: the loss doesn't fit the table's target, or the type can't hold the features.
     """
 
+    derived: ClassVar[tuple[str, ...]] = ("X", "y", "names", "metrics", "features", "outputs_per_row", "m_train")
+
     def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
         rows, self.features = table.X.shape
         self.table, self.criterion = table, criterion
@@ -90,11 +92,6 @@ class Supervised(Problem):
     @property
     def temporaries(self) -> int:
         return len(self.X)
-
-    @property
-    def fingerprint(self) -> str:
-        """The table's: a configuration says all the rest."""
-        return self.table.fingerprint
 
     def __reduce__(self):
         return type(self), (self.table, self.criterion, self.init, self.standardize, self.dtype)

@@ -72,6 +72,13 @@ def make_problem(config: SweepConfig) -> Problem:
     return problem_of(table, config.loss, config.standardize, config.init, config.precision)
 
 
+def content(config: SweepConfig, problem: Problem) -> str:
+    """SHA-256 of what a configuration doesn't say of its problem: the table, or all of one of the user's."""
+    if config.problem is None and isinstance(problem, Supervised):
+        return problem.table.fingerprint
+    return problem.fingerprint
+
+
 def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
     """The configuration with the levels and the loss filled in that it left to the problem.
 
@@ -103,8 +110,9 @@ def problem_named(path: str) -> Problem:
     sys.path.insert(0, os.getcwd())  # as `python -m` has it
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"problem: got {path!r}, which can't be imported ({error}); expected module:name") from error
+    except Exception as error:  # the module is the user's and may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"problem: got {path!r}, which can't be imported ({reason}); expected module:name") from error
     finally:
         sys.path.remove(os.getcwd())
     return check_problem(found() if not isinstance(found, Problem) and callable(found) else found)
@@ -117,9 +125,9 @@ def check_problem(problem: Any) -> Problem:
       InputError: it isn't a `Problem`, or its parameters have no names.
     """
     problem = check("problem", problem, an(Problem))
-    names = list(problem.names)
+    names = list(getattr(problem, "names", ()))
     if not names or not all(isinstance(name, str) and name and is_printable(name) for name in names):
-        raise InputError(f"problem: got names {shown(problem.names)}, expected a text for each parameter")
+        raise InputError(f"problem: got names {shown(tuple(names))}, expected a text for each parameter")
     return problem
 
 

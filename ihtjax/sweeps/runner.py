@@ -22,6 +22,7 @@ from ihtjax.sweeps.columns import curves_table, trials_table
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import (
     check_batch,
+    content,
     describe_environment,
     differences,
     estimated_seconds,
@@ -130,8 +131,8 @@ def config_record(config: SweepConfig, problem: Problem, batch: int) -> dict[str
     table = problem.table if isinstance(problem, Supervised) else None
     return {
         "config": config.to_json(),
-        "config_hash": config.hash(problem.fingerprint),
-        "data_sha256": problem.fingerprint,
+        "config_hash": config.hash(content(config, problem)),
+        "data_sha256": content(config, problem),
         "features": list(table.feature_names) if table else [],
         "classes": list(table.class_names) if table else [],
         "parameters": list(problem.names),
@@ -197,7 +198,7 @@ def extend(stored, config: SweepConfig, problem: Problem, batch: int | None, uni
       InputError: they differ in anything else; it is named.
     """
     before = stored_config(stored, path)
-    mine = config.to_json() | {"data": problem.fingerprint, "batch": stored["batch"] if batch is None else batch}
+    mine = config.to_json() | {"data": content(config, problem), "batch": stored["batch"] if batch is None else batch}
     theirs = before.to_json() | {"data": stored["data_sha256"], "batch": stored["batch"]}
     # The target matters only through the data that it makes.
     differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
@@ -277,7 +278,7 @@ def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
 
 def _run_units(engine, config, run, units, finished, environment, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole."""
-    config_hash = config.hash(engine.problem.fingerprint)
+    config_hash = config.hash(content(config, engine.problem))
     dense_loss = _dense_losses(run, config, finished)
     blocks = [
         (unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, engine.batch)
