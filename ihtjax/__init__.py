@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
     from ihtjax.paper.judgement import claims as claims
     from ihtjax.paper.page import report as report
     from ihtjax.paper.verdicts import Claim as Claim
+    from ihtjax.problems.base import Problem as Problem
+    from ihtjax.problems.supervised import Supervised as Supervised
     from ihtjax.solvers.algorithms import Solution as Solution
     from ihtjax.solvers.algorithms import iht as iht
     from ihtjax.solvers.algorithms import iht_step as iht_step
@@ -49,7 +51,9 @@ _HOMES = {
     "Certificate": "solvers.certificate",
     "Claim": "paper.verdicts",
     "InputError": "errors",
+    "Problem": "problems.base",
     "Solution": "solvers.algorithms",
+    "Supervised": "problems.supervised",
     "SweepConfig": "sweeps.config",
     "best_subset": "exact.oracle",
     "best_subsets": "exact.oracle",

@@ -13,7 +13,7 @@ from ihtjax.paper.verdicts import Undecidable
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.engine import content, make_problem
 from ihtjax.sweeps.runner import stored_config, unfinished
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import load, read
@@ -184,7 +184,7 @@ class Evidence:
         """Refuse data that aren't those of the run: what is computed from them would be of another run."""
         data = self.config.data
         try:
-            fingerprint = make_problem(self.config).fingerprint
+            fingerprint = content(self.config, make_problem(self.config))
         except InputError as error:
             where = "" if data == "iris" or Path(data).is_absolute() else f" (looked for at {Path(data).resolve()})"
             raise Undecidable(f"The run's data can't be read from here{where}: {error}.") from None
