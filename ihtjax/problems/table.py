@@ -192,8 +192,8 @@ def _check_counts(frame: pd.DataFrame, targets: tuple[str, ...], table: str) -> 
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
-                f"{table}: column {column!r} holds {values[row]:g} in {_where(frame, row + 1)}, expected counts, whole numbers "
-                "from 0; take loss squared for numbers"
+                f"{table}: column {column!r} holds {values[row]:g} in {_where(frame, row + 1)}, expected whole "
+                "numbers from 0, counts; take loss squared for numbers"
             )
 
 
