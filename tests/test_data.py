@@ -214,7 +214,7 @@ def test_numbers_asked_for_as_classes_get_one_line_with_their_distinct_values(tm
     for wrong in ([0.5, np.inf] * 5, [1.0, np.inf] * 5, [0.5, 1.5] * 5):
         with pytest.raises(InputError, match="holds numbers such as"):
             table_of(broken(kind=wrong), ("kind",), "frame", "classes")
-    with pytest.raises(InputError, match="column 'kind' is infinite in row 2"):
+    with pytest.raises(InputError, match="column 'kind' is infinite in data row 2"):
         table_of(broken(kind=[0.5, np.inf] * 5), ("kind",), "frame")
 
 

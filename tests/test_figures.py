@@ -360,7 +360,7 @@ def test_command_line_draws_and_names_what_it_cannot(small_run, tmp_path, capsys
 @pytest.mark.parametrize(
     "options, says",
     [
-        (["--only", "fig03"], "only: got ['fig03'], expected names among fig01, fig02"),
+        (["--only", "fig03"], "only: got 'fig03', which is schematic or a photograph in the paper, expected"),
         (["--format", "gif"], "format: got 'gif', expected 'png' or 'pdf' or 'svg'"),
     ],
 )

@@ -140,7 +140,8 @@ def test_pages_have_checksums(small_run, tmp_path):
 
 def test_the_configuration_and_the_environment_are_recorded(small, small_run):
     stored = json.loads((small_run / "config.json").read_text())
-    assert SweepConfig(**stored["config"]) == small
+    assert SweepConfig(**stored["config"]) == dataclasses.replace(small, loss="cross_entropy")  # filled in
+    assert stored["metrics"] == ["accuracy"]
     assert stored["parameters"][:2] == ["w11", "w12"] and len(stored["data_sha256"]) == 64
     entry = json.loads((small_run / "manifest.json").read_text())["units"][0]
     assert set(entry["environment"]) == set(
@@ -189,7 +190,7 @@ def test_fewer_trials_and_levels_change_nothing(small, small_run):
     before = files(small_run)
     sweep(dataclasses.replace(small, trials=5, levels=(3,)), small_run)
     assert files(small_run) == before
-    assert SweepConfig(**RunDirectory(small_run).config()["config"]) == small
+    assert SweepConfig(**RunDirectory(small_run).config()["config"]) == dataclasses.replace(small, loss="cross_entropy")
 
 
 @pytest.mark.parametrize("change", [{"init": "torch_linear"}, {"steps": 301}, {"seed": 1}, {"dense": False}])

@@ -93,15 +93,15 @@ def test_several_targets_are_numbers_in_the_order_they_are_named():
         (frame(u=[1, 2], v=[1]), ("u", "v"), "classes", "expected one class column"),
         (frame(u=[1, 2]), ("u", "u"), None, "'u' 2 times"),
         (frame(u=[1, 2]), ("u", "z"), None, "no column 'z'; name one of a, b, u"),
-        (frame(u=[1.5, np.inf]), ("u",), None, "column 'u' is infinite in row 2"),
-        (frame(u=[1.5, np.nan]), ("u",), None, "column 'u' has no value in row 2"),
+        (frame(u=[1.5, np.inf]), ("u",), None, "column 'u' is infinite in data row 2"),
+        (frame(u=[1.5, np.nan]), ("u",), None, "column 'u' has no value in data row 2"),
         (frame(u=["x", "y"]), ("u",), "numbers", "column 'u' holds .*expected numbers"),
         (frame(u=[1, 2**53 + 1]), ("u",), "numbers", r"up to 2\^53"),
         (frame(u=[3, 2, -1]), ("u",), "counts", "holds -1 in data row 3, expected whole"),
         (frame(u=[3, 2.5, 1]), ("u",), "counts", "holds 2.5 in data row 2, expected whole"),
         (frame(u=[3, 2], v=[1, 0.25]), ("u", "v"), "counts", "'v' holds 0.25 in data row 2, expected whole"),
         (frame(u=[0.5, 1.5]), ("u",), "classes", "take loss squared for numbers"),
-        (frame(u=[1.5])[["u"]], ("u",), None, "no column beside u, expected at least one numeric feature"),
+        (frame(u=[1.5])[["u"]], ("u",), None, "no column beside 'u', expected at least one numeric feature"),
     ],
     ids=str,
 )
@@ -199,7 +199,7 @@ def test_where_scikit_learn_is_missing_one_line_says_what_to_install(tmp_path, c
         main(["sweep", str(tmp_path / "run"), "--data", "sklearn:wine"])
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "--data: sklearn:wine needs scikit-learn, which isn't installed; pip install scikit-learn" in err
+    assert "--data: sklearn:wine needs scikit-learn, which isn't installed; pip install 'ihtjax[sklearn]'" in err
     assert load_table("iris").n_classes == 3
 
 

@@ -207,7 +207,7 @@ def _from_sklearn(name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
         from sklearn import datasets
     except ImportError as error:
         raise InputError(
-            f"data: {SKLEARN_PREFIX}{name} needs scikit-learn, which isn't installed; pip install scikit-learn"
+            f"data: {SKLEARN_PREFIX}{name} needs scikit-learn, which isn't installed; pip install 'ihtjax[sklearn]'"
         ) from error
     bunch = getattr(datasets, f"load_{name}")(as_frame=True)
     target = bunch.target if isinstance(bunch.target, pd.DataFrame) else bunch.target.to_frame("target")

@@ -1,4 +1,4 @@
-"""Iterative hard thresholding, Algorithm 1, and gradient descent, Algorithm 2."""
+"""Iterative hard thresholding, Algorithm 1; at s = n it is gradient descent, Algorithm 2."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,17 +23,6 @@ class IHT(Solver):
 
     def step(self, objective: Objective, state: Iterate, s: jax.Array, k: jax.Array) -> Iterate:
         return Iterate(iht_step(objective.gradient, state.theta, objective.step_size, s))
-
-
-@dataclass(frozen=True)
-class GD(IHT):
-    """theta^{k+1} = theta^k - gamma grad f(theta^k): IHT at s = n, where H_s changes nothing; one program serves both.
-
-    References:
-      The paper's Algorithm 2.
-    """
-
-    name = "gd"
 
 
 @transfers_allowed
