@@ -204,7 +204,7 @@ def extend(stored, config: SweepConfig, problem: Problem, batch: int | None, uni
     differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
     if differing:
         what = "; ".join(
-            ("the problem is another one" if config.problem else "data is another table")
+            ("problem is another one" if config.problem else "data is another table")
             if k == "data"
             else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
             for k in differing
