@@ -119,7 +119,7 @@ def step_status(step_size: float, bounds: Bounds) -> str:
 def certified_step_size(X: np.ndarray, classes: int, s: int, dtype=np.float64) -> float:
     """The largest step size that `softmax_bounds` certifies, 1 / rss_upper, less 16 roundings of the type."""
     upper = sparse_eigenvalue(boehning(X, classes), 2 * s, classes).upper
-    return np.dtype(dtype).type((1 - 16 * np.finfo(dtype).eps) / upper)
+    return _step_below(upper, dtype)
 
 
 def linear_step_size(X: np.ndarray, curvature: float, s: int, dtype=np.float64) -> float:
@@ -133,6 +133,11 @@ def linear_step_size(X: np.ndarray, curvature: float, s: int, dtype=np.float64) 
     """
     X = np.column_stack([np.asarray(X, np.float64), np.ones(len(X))])
     upper = curvature * sparse_eigenvalue(X.T @ X / len(X), 2 * s).upper
+    return _step_below(upper, dtype)
+
+
+def _step_below(upper: float, dtype) -> float:
+    """1 / (an upper end), less 16 roundings of the type."""
     return np.dtype(dtype).type((1 - 16 * np.finfo(dtype).eps) / upper)
 
 

@@ -51,7 +51,6 @@ def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Sp
     problem = make_problem(dataclasses.replace(config, precision="float64") if config.problem is None else config)
     if not isinstance(problem, Linear) or problem.criterion.name != "cross_entropy":
         what = problem.criterion.name if isinstance(problem, Linear) else config.problem
-        what = problem.criterion.name if isinstance(problem, Linear) else config.problem
         raise InputError(f"{what}: no oracle for this problem, expected a linear model under cross_entropy")
     with draws.settings("float64"):
         seeds = np.array(list(data_seeds), np.uint32)
