@@ -138,6 +138,7 @@ def more_aggressive(run: Evidence):
     "For s >= 10 the training accuracy becomes constant.",
     f"Largest change of training accuracy from s = 10, over {FROM_10}{BOTH}; holds within half a training row (1/240), "
     f"with a limit within one (1/120).{AGREED}",
+    "accuracy",
 )
 def train_accuracy_constant(run: Evidence):
     levels, why = run.above(10)
@@ -224,6 +225,7 @@ def test_loss_fixed(run: Evidence):
     "The test accuracy is almost constant beyond a sparsity level of 5.",
     f"Largest change of test accuracy from s = 5, over {FROM_5}{BOTH}; holds within half a test row (1/60), with a "
     f"limit within one (1/30).{AGREED}",
+    "accuracy",
 )
 def test_accuracy_constant(run: Evidence):
     levels, why = run.above(5)
@@ -245,6 +247,7 @@ def test_accuracy_constant(run: Evidence):
     "The test accuracy becomes more stable after a sparsity level of 10.",
     "Mean standard deviation over triples of test accuracy at the levels from 10 on, over that at the levels 5 to "
     "9; holds if the interval ends at most at 0.9, with a limit below 1, and does not if it begins at 1 or more.",
+    "accuracy",
 )
 def test_accuracy_steadier(run: Evidence):
     before = [s for s in run.levels if 5 <= s < 10]
@@ -271,6 +274,7 @@ def test_accuracy_steadier(run: Evidence):
     "As few as 5 nonzero parameters may suffice to generalise the Iris data.",
     f"Test accuracy of the dense baseline minus that at s = 5, paired{BOTH}; holds within half a test row (1/60), with "
     f"a limit within two (1/15).{AGREED}",
+    "accuracy",
 )
 def five_suffice(run: Evidence):
     why = run.missing([5]) or ("" if run.has_dense else "The run has no dense baseline (--no-dense).")

@@ -5,6 +5,7 @@ import numpy as np
 from ihtjax.exact.bounds import CERTIFIED, REFUTED
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Interval, Questions, nearly_all, share, spans
+from ihtjax.sweeps.words import unit
 
 QUESTIONS = Questions()
 
@@ -16,6 +17,7 @@ QUESTIONS = Questions()
     "Share of all trials whose L-hat_2s isn't below the certified lower end of L_2s of (4), and of those whose is at "
     "least its upper end: holds if surely 99 % are the latter; does not if surely under half are the former; else "
     "holds with a limit if surely half are the latter.",
+    "oracle",
 )
 def conservative(run: Evidence):
     if not run.has_certificates:
@@ -51,6 +53,7 @@ def every(holds: np.ndarray, levels: list[int]) -> str:
     "Share of all trials whose gamma isn't above 1 / (certified lower end of L_2s), and of those whose is at most 1 / "
     "(upper end): holds if surely 99 % are the latter; does not if surely under half are the former; else holds "
     "with a limit if surely half are the latter.",
+    "oracle",
 )
 def valid_steps(run: Evidence):
     if not run.has_certificates:
@@ -68,6 +71,7 @@ def valid_steps(run: Evidence):
     "Share of the dense trials whose gamma isn't at least 2 / (certified lower end of L), and of those whose is below "
     "2 / (upper end): holds if surely 99 % are the latter; does not if surely under half are the former; else "
     "holds with a limit if surely half are the latter.",
+    "oracle",
 )
 def valid_dense_steps(run: Evidence):
     if not run.has_dense:
@@ -144,6 +148,7 @@ def never_rises(run: Evidence, method: str, levels: list[int], promise: str):
         seen += f", counting {int((~finite).sum()):,} in which it did not stay finite"
     why = f"{seen[0].upper()}{seen[1:]}"
     if finite.any():
-        why += f"; the largest rise {points} is {f'{rise[finite].max():.1e}' if rise[finite].any() else 0} nats"
+        largest = f"{rise[finite].max():.1e}" if rise[finite].any() else "0"
+        why += f"; the largest rise {points} is {largest}{unit(run.config)}"
     why += f", and {(finite & (rise == 0)).mean():.0%} never rise at all. See {promise} for whether theory promised it."
     return found, nearly_all(found), why, seen

@@ -15,8 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 
-from ihtjax.problems.table import Table, load_table
+from ihtjax.paper.subject import Subject
+from ihtjax.problems.base import Problem
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
+from ihtjax.sweeps.config import PAPERS_STOP_LOSS
+from ihtjax.sweeps.engine import content, make_problem
 from ihtjax.sweeps.runner import stored_config
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import read
@@ -57,6 +60,7 @@ class Run:
         self.directory = RunDirectory(run_dir).require()
         self.stored = self.directory.record()
         self.config = stored_config(self.stored, self.directory.path)
+        self.subject = Subject(self.config, self.stored)
         self.names = [label(name) for name in self.stored["parameters"]]
         self.n = len(self.names)
         self.classes: int = len(self.stored["classes"])
@@ -68,27 +72,26 @@ class Run:
         self.has_certificates = any(unit.method == "all" for unit in units)
 
     @property
-    def is_softmax(self) -> bool:
-        """Whether the run is of softmax regression, the paper's network, on whatever data."""
-        return self.config.problem is None and self.config.loss == "cross_entropy"
-
-    @property
-    def what(self) -> str:
-        """What the run minimises, in a word."""
-        return printable(self.config.problem or str(self.config.loss))
-
-    @property
     def data(self) -> str:
-        if self.config.problem is not None:
-            return self.what
-        return "Iris" if self.config.data == "iris" else printable(Path(self.config.data).name)
+        return "Iris" if self.subject.data == "iris" else printable(Path(self.subject.data).name)
 
-    def check_data(self) -> Table:
-        """The data, if it is still that of the run."""
-        table = load_table(self.config.data, self.config.target, "classes")
-        if table.fingerprint != self.stored["data_sha256"]:
-            raise CannotDraw(f"{printable(self.config.data)} has changed since the run began")
-        return table
+    @property
+    def stop(self) -> float | None:
+        """The training loss at which trials stop, or the paper's; None where it means nothing to the run's loss."""
+        return self.config.stop_loss or (PAPERS_STOP_LOSS if self.subject.is_softmax else None)
+
+    @functools.cached_property
+    def has_test_rows(self) -> bool:
+        """Whether a trial that ended has a test loss."""
+        losses = read(self.directory.path, columns=["test_loss"], filters={"status": "ok"}).to_pandas()
+        return bool(losses.test_loss.notna().any())
+
+    def check_data(self) -> Problem:
+        """The problem, if it is still that of the run."""
+        problem = make_problem(self.config)
+        if content(self.config, problem) != self.stored["data_sha256"]:
+            raise CannotDraw(f"{printable(self.subject.data)} has changed since the run began")
+        return problem
 
     @functools.cached_property
     def papers_trial(self) -> SingleTrial:
@@ -116,6 +119,8 @@ class Run:
             raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
         columns = ["method", "s", column] + (["status"] if table == "trials" else [])
         frame = read(self.directory.path, table, columns=columns, categorical=("method",)).to_pandas()
+        if column.startswith("test_") and (frame.status == "ok").any() and not self.has_test_rows:
+            raise CannotDraw("the run has no test rows")
         found = []
         for (method, s), rows in frame.groupby(["method", "s"], observed=True):
             ended = (rows.status == "ok") if table == "trials" else rows[column].notna()

@@ -8,7 +8,6 @@ from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below, logarithmic
 from ihtjax.study.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
-from ihtjax.sweeps.config import PAPERS_STOP_LOSS
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.words import unit
 
@@ -34,7 +33,6 @@ def curves(run: Run) -> Picture:
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
     figure = Figure(figsize=(11 if columns > 2 else 7, 1.9 * -(-count // columns) + 1), layout="constrained")
     axes = panels(figure, count, columns, "step", f"loss{unit(run.config, ' ({})')}")
-    stop = run.config.stop_loss or PAPERS_STOP_LOSS
     for ax, ((method, s), found) in zip(axes, losses.items()):
         train, test = found["train_loss"], found["test_loss"]
         if method == "iht" and dense and dense[0] in losses:
@@ -42,22 +40,28 @@ def curves(run: Run) -> Picture:
             ax.plot(baseline.index, baseline[0.5], color=GREY, linewidth=1)
         ax.fill_between(train.index, train[0.25], train[0.75], color=PALE, linewidth=0, zorder=0, gid="quartiles")
         ax.plot(train.index, train[0.5], color=BLUE, gid="training")
-        ax.plot(test.index, test[0.5], color=ORANGE, linestyle="--", gid="test")
-        ax.axhline(stop, color="black", linestyle=":", linewidth=0.9)
+        if run.has_test_rows:
+            ax.plot(test.index, test[0.5], color=ORANGE, linestyle="--", gid="test")
+        if run.stop is not None:
+            ax.axhline(run.stop, color="black", linestyle=":", linewidth=0.9)
         ax.set_title(f"$s$ = {s}" if method == "iht" else "dense", fontsize=9)
-    logarithmic(axes[0])
+    if min(found.min(axis=None) for found in losses.values()) >= 0:
+        logarithmic(axes[0])
     step_axis(axes[0], run.config.steps)
     tidy(*axes)
     handles = [
         Line2D([], [], color=BLUE, label="training, median"),
         Patch(color=PALE, label="training, quartiles"),
-        Line2D([], [], color=ORANGE, linestyle="--", label="test, median"),
-        Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=f"{stop:g}{unit(run.config)}"),
     ]
+    if run.has_test_rows:
+        handles.append(Line2D([], [], color=ORANGE, linestyle="--", label="test, median"))
     if count > 1 and dense and dense[0] in losses:
-        handles.insert(3, Line2D([], [], color=GREY, linewidth=1, label="dense, training, median"))
+        handles.append(Line2D([], [], color=GREY, linewidth=1, label="dense, training, median"))
+    if run.stop is not None:
+        name = f"{run.stop:g}{unit(run.config)}"
+        handles.append(Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=name))
     key_below(figure, handles)
-    return Picture("Learning curves", _caption(run, len(chosen), stop), figure)
+    return Picture("Learning curves", _caption(run, len(chosen)), figure)
 
 
 def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:
@@ -75,7 +79,7 @@ def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:
     return None if points.empty else points.groupby("step").quantile([0.25, 0.5, 0.75]).unstack()
 
 
-def _caption(run: Run, shown: int, stop: float) -> str:
+def _caption(run: Run, shown: int) -> str:
     trials = min(run.config.trials, MOST_TRIALS)
     first = "the first " * (trials < run.config.trials)
     text = f"Losses of {first}{trials:,} trials a level on {run.data}, at up to {run.config.curve_points} steps. Steps "
@@ -83,7 +87,7 @@ def _caption(run: Run, shown: int, stop: float) -> str:
     if shown < len(run.levels):
         text += f"Of {len(run.levels)} levels {shown} are shown. "
     if run.config.stop_loss:
-        text += f"A trial that reached {stop:g}{unit(run.config)} was frozen there and keeps its last losses."
-    else:
-        text += f"Dotted: {stop:g}{unit(run.config)}, the paper's stopping criterion, not applied here."
-    return text
+        text += f"A trial that reached {run.stop:g}{unit(run.config)} was frozen there and keeps its last losses."
+    elif run.stop is not None:
+        text += f"Dotted: {run.stop:g}{unit(run.config)}, the paper's stopping criterion, not applied here."
+    return text.rstrip()

@@ -79,11 +79,12 @@ def sizes_over_time(run: Run) -> Picture:
 
 def features(run: Run) -> Picture:
     """Fig. 6: each feature's values by class, standardised as the trial with data seed 42 sees them."""
-    table = run.check_data()
+    run.check_data()
     inputs = trial_inputs(run.config, 1, **SEEDS)
     if run.classes > len(CLASS_STYLES):
         raise CannotDraw(f"{run.classes} classes can't be told apart in one picture, at most {len(CLASS_STYLES)} can")
-    shown = min(MOST_FEATURES, len(table.feature_names))
+    feature_names = run.stored["features"]
+    shown = min(MOST_FEATURES, len(feature_names))
     figure = Figure(figsize=(max(6, min(14, 2.2 * shown)), 5), layout="constrained")
     ax = figure.subplots()
     jitter = np.random.default_rng(0)
@@ -98,7 +99,7 @@ def features(run: Run) -> Picture:
                 x = j + (k - (run.classes - 1) / 2) * width + jitter.uniform(-0.35, 0.35, len(rows)) * width
                 face = color if training else "white"
                 ax.plot(x, rows[:, j], marker, color=color, mfc=face, mew=0.8, ms=3.5, alpha=0.8, ls="")
-    names = [label(name) for name in table.feature_names[:shown]]
+    names = [label(name) for name in feature_names[:shown]]
     aslant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(shown), names, **(aslant if shown > 6 or max(map(len, names)) > 16 else {}))
     ax.set_xlim(-0.5, shown - 0.5)
@@ -108,7 +109,7 @@ def features(run: Run) -> Picture:
     tidy(ax)
     handles = [
         Line2D([], [], marker=marker, color=color, ls="", label=label(name))
-        for (marker, color), name in zip(CLASS_STYLES, table.class_names)
+        for (marker, color), name in zip(CLASS_STYLES, run.subject.classes)
     ]
     handles.append(Line2D([], [], marker="o", color="black", mfc="white", ls="", label="test row (hollow)"))
     key_below(figure, handles)
@@ -117,7 +118,7 @@ def features(run: Run) -> Picture:
         "all": "with all rows' mean and deviation",
         "none": "not at all",
     }
-    limits = f", its first {shown} of {len(table.feature_names)} features" * (shown < len(table.feature_names))
+    limits = f", its first {shown} of {len(feature_names)} features" * (shown < len(feature_names))
     limits += f", at most {MOST_ROWS:,} rows of each part" * (len(inputs["y_train"]) > MOST_ROWS)
     caption = (
         f"The features of {run.data}{limits}, standardised {by[run.config.standardize]}, for the split with data seed "
@@ -191,9 +192,10 @@ def support_counts(run: Run) -> Picture:
         levels = [s for s in run.levels if s < run.n][:MOST_TABLE_COLUMNS]
         if not levels:
             raise CannotDraw("the run has no sparsity level below n")
-    distinct = different_networks(run.n, run.classes)
     rows: dict[str, list[int | None]] = {"supports, $n$ choose $s$": [math.comb(run.n, s) for s in levels]}
-    rows["different networks they hold"] = [distinct[s] for s in levels]
+    if run.subject.is_softmax:
+        distinct = different_networks(run.n, run.classes)
+        rows["different networks they hold"] = [distinct[s] for s in levels]
     reached = {s: _distinct(run.supports(s, "theta")) for s in levels if s in run.levels}
     if reached:
         rows["supports where trials ended"] = [reached.get(s) for s in levels]
@@ -226,9 +228,12 @@ def support_counts(run: Run) -> Picture:
             cell.set_text_props(ha="left")
             cell.PAD = 0.03
     caption = (
-        f"Supports with s of the n = {run.n} parameters. Adding one number to a feature's weights of all classes, or "
-        "to all biases, changes no probability, so many supports hold the same networks; the second row "
-        "counts these once."
+        f"Supports with s of the n = {run.n} parameters."
+        + (
+            " Adding one number to a feature's weights of all classes, or to all biases, changes no probability, so "
+            "many supports hold the same networks; the second row counts these once."
+        )
+        * run.subject.is_softmax
         + " The last row counts the different supports on which this run's trials ended." * bool(reached)
         + " Only levels of this run are shown." * (len(levels) < run.n - 1)
     )

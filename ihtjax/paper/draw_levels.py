@@ -25,7 +25,7 @@ from ihtjax.paper.draw_common import (
 from ihtjax.paper.draw_data import different_networks
 from ihtjax.study.plots import BLUE, ORANGE, draw_budget, tidy
 from ihtjax.study.starts import restart_budget
-from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS
+from ihtjax.sweeps.config import CERTIFIED
 from ihtjax.sweeps.words import METRICS, unit
 
 CERTAIN, OPEN = "#dadada", "#fbe6d8"
@@ -173,10 +173,10 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
     low = min(np.quantile(level.values, 0.05) for level in levels)
     if low > 0 and top / low > 20:
         logarithmic(ax)
-    else:
+    elif low >= 0:
         ax.set_ylim(0, None)
-    stop = run.config.stop_loss or PAPERS_STOP_LOSS
-    if column == "train_loss" and low / 100 <= stop <= 100 * top:
+    stop = run.stop
+    if column == "train_loss" and stop is not None:
         ax.axhline(stop, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         ax.annotate(
             f" {stop:g}", (1, stop), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, annotation_clip=False
@@ -189,9 +189,7 @@ def _loss(run: Run, column: str, title: str, label: str) -> Picture:
 
 
 def _metric(run: Run, part: str, title: str) -> Picture:
-    if not run.stored["metrics"]:
-        raise CannotDraw("the run measures nothing beside the loss")
-    name = run.stored["metrics"][0]
+    name = run.subject.metrics[0]
     percent = name == "accuracy"
     words = f"{title.split()[-1]} {METRICS[name][0] if name in METRICS else name}"
     title, label = f"{title.rsplit(' ', 1)[0]} {words}", words + " (%)" * percent

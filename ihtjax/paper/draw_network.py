@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
 from ihtjax.study.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
+from ihtjax.sweeps.words import unit
 
 MOST_PARAMETERS = 60  # more bars can't be told apart
 MOST_NODES = 16
@@ -45,10 +46,11 @@ def sparse_start(run: Run) -> Picture:
     theta = _papers_trial(run).result.theta0
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ax = figure.subplots()
-    handles = _bars(ax, run.names, theta, "initial value")
+    handles = _bars(ax, run, theta, "initial value")
     key_below(figure, handles)
     caption = (
-        f"Parameters at the start of the trial s = {PAPERS_LEVEL}, {run.data}, init {run.config.init}. {_seeds_text()}"
+        f"Parameters at the start of the trial s = {PAPERS_LEVEL}, {run.data}"
+        f"{f', init {run.config.init}' * (run.config.problem is None)}. {_seeds_text()}"
     )
     return Picture("Fig. 8: sparse initialisation", caption, figure)
 
@@ -58,7 +60,7 @@ def trained(run: Run) -> Picture:
     result = _papers_trial(run).result
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ax = figure.subplots()
-    handles = _bars(ax, run.names, result.theta, "trained value")
+    handles = _bars(ax, run, result.theta, "trained value")
     started = np.flatnonzero(result.theta0)
     ax.plot(started, np.full(len(started), 0.02), "^", color="black", ms=6, transform=ax.get_xaxis_transform())
     low, high = ax.get_ylim()
@@ -86,7 +88,8 @@ def gradient(run: Run) -> Picture:
     upper.bar(at[on], slope[on], 0.6, color=BLUE)
     upper.bar(at[~on], slope[~on], 0.6, facecolor="white", edgecolor=ORANGE, hatch="////")
     upper.axhline(0, color="black", linewidth=0.8)
-    upper.set_ylabel("gradient (nats per unit)")
+    per = unit(run.config, " ({} per unit)")
+    upper.set_ylabel(f"gradient{per}")
 
     size = np.abs(slope)
     floor = zero_line(size)
@@ -109,8 +112,8 @@ def gradient(run: Run) -> Picture:
     handles.append(Line2D([], [], color=GREY, ls=":", lw=1.5, label=f"counts as zero: at most {run.config.ht_tol:g}"))
     lower.set_yscale("log")
     lower.set_ylim(floor / 2, None)
-    lower.set_ylabel("|gradient| (nats per unit)")
-    _name_axis(lower, run.names)
+    lower.set_ylabel(f"|gradient|{per}")
+    _name_axis(lower, run)
     tidy(upper, lower)
     key_below(figure, handles)
     stable = "HT-stable" if c.ht_stable else "not HT-stable"
@@ -136,14 +139,14 @@ def _seeds_text() -> str:
     )
 
 
-def _bars(ax: Axes, names: list[str], theta: np.ndarray, label: str) -> list:
+def _bars(ax: Axes, run: Run, theta: np.ndarray, label: str) -> list:
     on = theta != 0
-    at = np.arange(len(names))
+    at = np.arange(run.n)
     ax.bar(at[on], theta[on], 0.6, color=BLUE)
     ax.plot(at[~on], np.zeros((~on).sum()), "o", color=ORANGE, markerfacecolor="white", markeredgewidth=1.5)
     ax.axhline(0, color="black", linewidth=0.8, zorder=0.5)
     ax.set_ylabel(label)
-    _name_axis(ax, names)
+    _name_axis(ax, run)
     tidy(ax)
     return [
         Patch(facecolor=BLUE, label=f"nonzero ({on.sum()})"),
@@ -151,9 +154,9 @@ def _bars(ax: Axes, names: list[str], theta: np.ndarray, label: str) -> list:
     ]
 
 
-def _name_axis(ax: Axes, names: list[str]) -> None:
-    name_axis(ax, names)
-    ax.set_xlabel("parameter ($w$: class, feature; $b$: class)")
+def _name_axis(ax: Axes, run: Run) -> None:
+    name_axis(ax, run.names)
+    ax.set_xlabel("parameter" + " ($w$: class, feature; $b$: class)" * run.subject.is_softmax)
 
 
 def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:

@@ -35,8 +35,9 @@ DRAWINGS = {
     "restarts": draw_levels.restarts,
     "steps": draw_levels.step_range,
 }
-# What shows softmax regression on a table, or its certificates.
-OF_SOFTMAX = ("fig02", "fig06", "fig07", "fig08", "fig14", "fig15", "table1", "gap", "restarts", "steps")
+# What a run must have for a figure, as `Subject.lacks` names it.
+NEEDS = {"fig02": "softmax", "fig06": "classes", **dict.fromkeys(("fig12", "fig13"), "metric")}
+NEEDS |= dict.fromkeys(("gap", "restarts", "steps"), "oracle")
 AGAINST_S = ("fig09", "fig10", "fig11", "fig12", "fig13")
 
 
@@ -88,8 +89,8 @@ def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
         why = f"the run has one sparsity level, s = {run.levels[0]}: drawn, but no trend against s can be seen"
         yield Undrawable(", ".join(against_s), why)
     for name in names:
-        if name in OF_SOFTMAX and not run.is_softmax:
-            yield Undrawable(name, f"it shows softmax regression, and this run is of {run.what}")
+        if name in NEEDS and (why := run.subject.lacks(NEEDS[name])):
+            yield Undrawable(name, why)
             continue
         try:
             yield Drawn(name, *DRAWINGS[name](run))

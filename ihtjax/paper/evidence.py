@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ihtjax.errors import InputError
+from ihtjax.paper.subject import Subject
 from ihtjax.paper.verdicts import Undecidable
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
@@ -18,12 +19,12 @@ from ihtjax.sweeps.runner import stored_config, unfinished
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.text import printable
 
 COLUMNS = (
-    "trial s method data_seed step_size lipschitz_estimate train_loss test_loss train_accuracy test_accuracy epsilon "
+    "trial s method data_seed step_size lipschitz_estimate train_loss test_loss epsilon "
     "steps_to_stop_loss max_loss_increase n_nonzero grad_on_support grad_off_support satisfies_eq8 ht_stable status"
 ).split()
+ACCURACIES = ("train_accuracy", "test_accuracy")
 CERTIFICATES = (
     "trial s method step_status rss_lower rss_upper lipschitz_lower existence best_support optimization_gap loss"
 ).split()
@@ -47,11 +48,11 @@ class Evidence:
         self.path = run.path
         self.stored = run.record()
         self.config: SweepConfig = stored_config(self.stored, run.path)
+        self.subject = Subject(self.config, self.stored)
         self.names: list[str] = self.stored["parameters"]
         self.n, self.K = len(self.names), len(self.stored["classes"])
         self.units_missing = len(unfinished(run))
-        measured = [f"{part}_{name}" for part in ("train", "test") for name in self.stored["metrics"]]
-        columns = [name for name in COLUMNS if "accuracy" not in name or name in measured]
+        columns = [*COLUMNS, *ACCURACIES * ("accuracy" in self.subject.metrics)]
         columns += ["largest_step_rise"] * self.config.audit
         self.trials = read(run.path, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
         self.trials["ended"] = self.trials.status == "ok"
@@ -104,15 +105,6 @@ class Evidence:
         some = f" --trials {certified}" if certified < self.trials.trial.nunique() else ""
         return f"make them anew with: ihtjax oracle {self.path}{some}"
 
-    @property
-    def is_papers_data(self) -> bool:
-        return self.config.data == "iris" and self.is_softmax
-
-    @property
-    def is_softmax(self) -> bool:
-        """Whether the run is of softmax regression, the paper's network, on whatever data."""
-        return self.config.problem is None and self.config.loss == "cross_entropy"
-
     def every(
         self, column: str, levels: list[int], method: str = "iht", table: str = "trials", dense: bool = False
     ) -> np.ndarray:
@@ -129,9 +121,6 @@ class Evidence:
           dense: put the dense baseline's value behind those of the levels.
         """
         frame = self.trials if table == "trials" else self.certificates
-        if column not in frame:
-            what = printable(self.config.problem or str(self.config.loss))
-            raise Undecidable(f"The run has no {column}: it is of {what}.")
         chosen = (frame.method == method) & frame.s.isin(levels)
         return in_square(frame[chosen | (frame.method == "gd") if dense else chosen], column, len(levels) + dense)
 
@@ -174,10 +163,7 @@ class Evidence:
           Undecidable: the run's data can't be read from here, or they aren't what they were.
         """
         self.check_data()
-        try:
-            (split,) = training_rows(self.config, [data_seed])
-        except InputError as error:  # of another model
-            raise Undecidable(f"{error}.") from None
+        (split,) = training_rows(self.config, [data_seed])
         return split
 
     def check_data(self) -> None:

@@ -65,10 +65,8 @@ def judge(
     found = []
     for i, question in enumerate(asked, 1):
         show.say(f"claim {i} of {len(asked)}: {question.id}")
-        if question in EXPERIMENTS and not run.is_papers_data:
-            found.append(question.undecided(f"The paper's experiments are of Iris, this run is of {run.config.data}."))
-        else:
-            found.append(question.judge(run))
+        why = run.subject.lacks(*question.needs, *["iris"] * (question in EXPERIMENTS))
+        found.append(question.undecided(f"{why[0].upper()}{why[1:]}.") if why else question.judge(run))
     return found
 
 

@@ -156,7 +156,8 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
         dense=run.has_dense,
         certified=int(run.certificates.trial.nunique()) if run.has_certificates else 0,
         differing=", ".join(f"{o.name} {o.value}" for o in options if o.against == DIFFERS),
-        data=run.config.data,
+        subject=run.subject,
+        test_metrics=[f"test_{name}" for name in run.subject.metrics],
         config=options,
         made_with=environments(run.path),
         fingerprint=run.stored["data_sha256"],
@@ -175,7 +176,8 @@ def trial_again(run: Evidence) -> str:
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)
         if value != field.default and not field.metadata.get("sweep_only"):
-            words += [_flag(field.name)] if value is True else [_flag(field.name), str(value)]
+            every = value if isinstance(value, tuple) else (value,)  # several targets
+            words += [word for one in every for word in ([_flag(field.name)] + [str(one)] * (one is not True))]
     # Its default is the device's, and not every device's is the same.
     return shlex.join(["ihtjax", "trial", *words, "--batch", str(run.stored["batch"])])
 

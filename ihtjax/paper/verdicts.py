@@ -230,6 +230,7 @@ class Question(NamedTuple):
       id, where, claim, statistic: as in `Claim`.
       decide: maps the evidence to (`Interval`, several by their names, or number; verdict; why) and perhaps
         `Claim.seen`, or to a text that says why it can't; it may also raise `Undecidable`.
+      needs: what a run must have for it, as `Subject.lacks` names it.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Question(NamedTuple):
     claim: str
     statistic: str
     decide: Callable
+    needs: tuple[str, ...] = ()
 
     def judge(self, run) -> Claim:
         """The claim with its verdict; few triples limit it, and are named.
@@ -270,9 +272,9 @@ class Question(NamedTuple):
 class Questions(list):
     """Questions in order; `ask` puts a deciding function on the list."""
 
-    def ask(self, id: str, where: str, claim: str, statistic: str) -> Callable:
+    def ask(self, id: str, where: str, claim: str, statistic: str, *needs: str) -> Callable:
         def add(decide):
-            self.append(Question(id, where, claim, statistic, decide))
+            self.append(Question(id, where, claim, statistic, decide, needs))
             return decide
 
         return add

@@ -17,8 +17,10 @@ from matplotlib.lines import Line2D
 
 from ihtjax.errors import InputError
 from ihtjax.study.starts import best_of
+from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.store.files import write_atomically
+from ihtjax.sweeps.words import unit
 from ihtjax.text import printable
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
@@ -94,7 +96,7 @@ def save(figure: Figure, path: Path, **options) -> None:
     write_atomically(path, picture.getvalue())
 
 
-def draw_trial(ran: SingleTrial) -> Figure:
+def draw_trial(ran: SingleTrial, config: SweepConfig) -> Figure:
     """Start, end, gradient with the threshold of (8), and the losses along the way."""
     r = ran.result
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -130,17 +132,19 @@ def draw_trial(ran: SingleTrial) -> Figure:
     if threshold > 0:
         axes[1].axhline(threshold, color="black", linestyle="--", label="threshold of (8),\n" + THRESHOLD)
     axes[1].set_yscale("log")
-    axes[1].set_ylabel("|gradient| (nats per unit)")
+    axes[1].set_ylabel(f"|gradient|{unit(config, ' ({} per unit)')}")
     for ax in axes[:2]:
         name_axis(ax, ran.names)
 
     if has_curve:
         axes[2].plot(ran.steps, ran.curve.train_loss, color=BLUE, label="training")
-        axes[2].plot(ran.steps, ran.curve.test_loss, color=ORANGE, linestyle="--", label="test")
+        if np.isfinite(ran.curve.test_loss).any():
+            axes[2].plot(ran.steps, ran.curve.test_loss, color=ORANGE, linestyle="--", label="test")
         step_axis(axes[2], ran.steps[-1])
         axes[2].set_xlabel("step")
-        axes[2].set_ylabel("loss (nats)")
-        axes[2].set_ylim(0, None)
+        axes[2].set_ylabel(f"loss{unit(config, ' ({})')}")
+        if not min(ran.curve.train_loss.min(), ran.curve.test_loss.min()) < 0:
+            axes[2].set_ylim(0, None)
     for ax in axes:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     tidy(*axes)

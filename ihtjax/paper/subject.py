@@ -1,0 +1,58 @@
+"""What a run is of, and what it therefore lacks of what the paper's network has."""
+
+from typing import Any
+
+from ihtjax.sweeps.config import SweepConfig
+from ihtjax.text import printable
+
+LOSSES = {
+    "cross_entropy": "cross-entropy",
+    "logistic": "logistic loss",
+    "squared": "squared error",
+    "huber": "Huber's loss",
+    "poisson": "Poisson loss",
+}
+
+
+class Subject:
+    """What a run minimises, in words.
+
+    Args:
+      config: of the run, its loss filled in.
+      stored: the configuration's record.
+
+    Attributes:
+      loss: such as "squared error", or the name of a problem of the user's.
+      data: what ``--data`` or ``--problem`` named.
+      is_softmax: whether it is softmax regression, the paper's network, on whatever data.
+      metrics: what it measures beside its loss.
+      classes: their names; none where it predicts something else.
+    """
+
+    def __init__(self, config: SweepConfig, stored: dict[str, Any]):
+        self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"]
+        self.data = config.problem or config.data
+        self.is_softmax = config.problem is None and config.loss in (None, "cross_entropy")
+        self.metrics: list[str] = stored["metrics"]
+        self.classes: list[str] = stored["classes"]
+
+    def lacks(self, *needs: str) -> str:
+        """Why the run can't answer what needs this, in a clause; empty if it can.
+
+        Args:
+          needs: "softmax", "oracle" (certificates), "classes", "metric", "accuracy" or "iris"; the first that is
+            lacking counts.
+        """
+        of = f"it is of {self.loss}"
+        lacking = {
+            "softmax": (self.is_softmax, f"this is about softmax regression, and the run is not: {of}"),
+            "oracle": (self.is_softmax, f"there are certificates of softmax regression alone, not of this run: {of}"),
+            "classes": (self.classes, f"the run has no classes: {of}"),
+            "metric": (self.metrics, f"the run measures nothing beside its loss: {of}"),
+            "accuracy": ("accuracy" in self.metrics, f"the run has no accuracy: {of}"),
+            "iris": (
+                self.is_softmax and self.data == "iris",
+                f"the paper's experiments are of Iris, this run is of {self.data}",
+            ),
+        }
+        return next((why for has, why in map(lacking.__getitem__, needs) if not has), "")
