@@ -195,7 +195,7 @@ def _metric(run: Run, part: str, title: str) -> Picture:
     title, label = f"{title.rsplit(' ', 1)[0]} {words}", words + " (%)" * percent
     levels = [level._replace(values=(100 if percent else 1) * level.values) for level in run.by_level(f"{part}_{name}")]
     dots = Line2D([], [], color="black", label="least and greatest", **DOTS)
-    picture = _quantity(run, levels, title, label, label.split(" (")[0].capitalize(), (dots,))
+    picture = _quantity(run, levels, title, label, words[0].upper() + words[1:], (dots,))
     ax = picture.figure.axes[0]
     for x, level in zip(positions(levels), levels):
         ends = level.values.min(), level.values.max()
