@@ -378,7 +378,7 @@ def test_what_is_no_run_gets_one_line(tmp_path, capsys):
 def test_a_zero_gradient_leaves_the_others_their_axis(small):
     ran = run_trial(small, 7, 1, 2, 3)
     slope = np.where(np.arange(15) < 3, 0, ran.result.gradient)
-    ax = draw_trial(ran._replace(result=ran.result._replace(gradient=slope)), small).axes[1]
+    ax = draw_trial(ran._replace(result=ran.result._replace(gradient=slope))).axes[1]
     least = np.abs(slope[slope != 0]).min()
     assert least / 100 < ax.get_ylim()[0] < least
     assert "zero" in [text.get_text() for text in ax.get_legend().get_texts()]
@@ -388,7 +388,7 @@ def test_bars_thinner_than_a_pixel_are_seen(small):
     ran = run_trial(small, 7, 1, 2, 3)
     theta = np.where(np.arange(600) % 7 == 0, 1.0, 0.0)
     wide = ran.result._replace(theta=theta, theta0=np.zeros(600), gradient=np.ones(600))
-    figure = draw_trial(ran._replace(result=wide, names=[f"w{i}" for i in range(600)]), small)
+    figure = draw_trial(ran._replace(result=wide, names=[f"w{i}" for i in range(600)]))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)

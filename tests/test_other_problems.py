@@ -84,7 +84,7 @@ def in_words(runs, kind):
     return {
         "summary": render(summary(run), run),
         "trial": describe(ran, config),
-        "plot": texts(draw_trial(ran, config)),
+        "plot": texts(draw_trial(ran)),
         "claim": next(claim.why for claim in claims(run, only="f-never-rises")),
     }
 
@@ -166,7 +166,7 @@ def test_losses_below_0_lie_within_the_picture(runs, pictures):
     config, found = CONFIGS["problem"], pictures["problem"]
     points = load(runs["problem"], "curves")
     assert points[points.step == 60].groupby(["method", "s"]).train_loss.median().max() < 0
-    plot = draw_trial(run_trial(config, **SEEDS), config)
+    plot = draw_trial(run_trial(config, **SEEDS))
     for figure in (found["curves"].figure, found["fig10"].figure, plot):
         ax = figure.axes[-1]
         low, high = ax.get_ylim()
@@ -178,7 +178,7 @@ def test_no_test_loss_is_drawn_where_there_are_no_test_rows(runs, pictures):
     curves = pictures["problem"]["curves"].figure
     assert all(line.get_gid() != "test" for ax in curves.axes for line in ax.lines)
     assert "test" not in texts(curves)
-    assert "test" not in texts(draw_trial(run_trial(CONFIGS["problem"], **SEEDS), CONFIGS["problem"]))
+    assert "test" not in texts(draw_trial(run_trial(CONFIGS["problem"], **SEEDS)))
     assert "test" in texts(pictures["squared"]["curves"].figure)
 
 

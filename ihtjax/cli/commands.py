@@ -161,7 +161,7 @@ def trial(s, data_seed, init_seed, support_seed, plot, batch, **options):
     ran = single.run_trial(config, s, data_seed, init_seed, support_seed, batch)
     echo(single.describe(ran, config))
     if plot is not None:
-        plots.save(plots.draw_trial(ran, config), plot)
+        plots.save(plots.draw_trial(ran), plot)
         echo(f"\ndrawn into {plot}")
 
 

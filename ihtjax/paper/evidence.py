@@ -48,7 +48,6 @@ class Evidence:
         self.path = run.path
         self.stored = run.record()
         self.config: SweepConfig = stored_config(self.stored, run.path)
-        self.subject = Subject(self.config, self.stored)
         self.names: list[str] = self.stored["parameters"]
         self.n, self.K = len(self.names), len(self.stored["classes"])
         self.units_missing = len(unfinished(run))
@@ -59,6 +58,10 @@ class Evidence:
         self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
         self.has_dense = bool((self.trials.method == "gd").any())
         self.has_certificates = any(unit.method == "all" for unit in run.units())
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.config, self.stored)
 
     @functools.cached_property
     def certificates(self) -> pd.DataFrame:

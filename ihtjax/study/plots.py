@@ -17,7 +17,6 @@ from matplotlib.lines import Line2D
 
 from ihtjax.errors import InputError
 from ihtjax.study.starts import best_of
-from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.words import unit
@@ -96,7 +95,7 @@ def save(figure: Figure, path: Path, **options) -> None:
     write_atomically(path, picture.getvalue())
 
 
-def draw_trial(ran: SingleTrial, config: SweepConfig) -> Figure:
+def draw_trial(ran: SingleTrial) -> Figure:
     """Start, end, gradient with the threshold of (8), and the losses along the way."""
     r = ran.result
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -132,7 +131,7 @@ def draw_trial(ran: SingleTrial, config: SweepConfig) -> Figure:
     if threshold > 0:
         axes[1].axhline(threshold, color="black", linestyle="--", label="threshold of (8),\n" + THRESHOLD)
     axes[1].set_yscale("log")
-    axes[1].set_ylabel(f"|gradient|{unit(config, ' ({} per unit)')}")
+    axes[1].set_ylabel(f"|gradient|{unit(ran.config, ' ({} per unit)')}")
     for ax in axes[:2]:
         name_axis(ax, ran.names)
 
@@ -142,7 +141,7 @@ def draw_trial(ran: SingleTrial, config: SweepConfig) -> Figure:
             axes[2].plot(ran.steps, ran.curve.test_loss, color=ORANGE, linestyle="--", label="test")
         step_axis(axes[2], ran.steps[-1])
         axes[2].set_xlabel("step")
-        axes[2].set_ylabel(f"loss{unit(config, ' ({})')}")
+        axes[2].set_ylabel(f"loss{unit(ran.config, ' ({})')}")
         if not min(ran.curve.train_loss.min(), ran.curve.test_loss.min()) < 0:
             axes[2].set_ylim(0, None)
     for ax in axes:

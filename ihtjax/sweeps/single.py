@@ -26,6 +26,7 @@ class SingleTrial(NamedTuple):
       steps: the points of its curve, int32 ``[points]``.
       curve: a `Point` of arrays ``[points]``.
       names: n parameter names.
+      config: with which it was run, its loss filled in.
     """
 
     s: int
@@ -34,6 +35,7 @@ class SingleTrial(NamedTuple):
     steps: np.ndarray
     curve: Point
     names: Sequence[str]
+    config: SweepConfig
 
 
 def run_trial(
@@ -51,10 +53,11 @@ def run_trial(
       InputError: s, a seed or batch is out of range, or the data can't be used.
     """
     problem, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
-    engine = make_engine(problem, IHT(), program(resolved(config, problem)), check_batch(batch, problem))
+    config = resolved(config, problem)
+    engine = make_engine(problem, IHT(), program(config), check_batch(batch, problem))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
-    return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names)
+    return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names, config)
 
 
 def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> dict[str, Any]:
@@ -108,15 +111,15 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",
-        f"training loss {r.train_loss:.6g}{unit(config)}{_measured(r.train_metrics)}",
+        f"training loss {r.train_loss:.6g}{unit(ran.config)}{_measured(r.train_metrics)}",
         *(
-            [f"test loss     {r.test_loss:.6g}{unit(config)}{_measured(r.test_metrics)}"]
+            [f"test loss     {r.test_loss:.6g}{unit(ran.config)}{_measured(r.test_metrics)}"]
             if np.isfinite(r.test_loss)
             else []
         ),
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
-        *_describe_audit(r, config),
+        *_describe_audit(r, ran.config),
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
