@@ -23,7 +23,15 @@ from ihtjax.errors import (
 
 
 def option(default, help, expects, **metadata):
-    """A field of `SweepConfig`: what the generated command line and the check need to know of it."""
+    """A field of `SweepConfig`: what the command line, the check and the hash need to know of it.
+
+    Args:
+      default, help: of the command line's option.
+      expects: what a value may be.
+      metadata: ``metavar``, how the value is called there; ``sweep_only`` of many trials, not of one; ``of_rows`` false
+        where no row depends on it; ``later`` where runs from before there was such an option had this default, so that
+        it changes no hash.
+    """
     return dataclasses.field(default=default, metadata={"help": help, "expects": expects, **metadata})
 
 
@@ -76,7 +84,10 @@ class SweepConfig:
         TEXT,
     )
     target: str | tuple[str, ...] | None = option(
-        None, "column of that file to predict: a class or a number; several number columns by giving it again", TARGET
+        None,
+        "column of that file to predict: a class or a number; several number columns by giving it again",
+        TARGET,
+        of_rows=False,  # the data's content is in the hash
     )
     loss: str | None = option(
         None,
@@ -85,12 +96,15 @@ class SweepConfig:
         metavar="|".join(LOSSES),
     )
     problem: str | None = option(
-        None, "a problem of your own instead of data, target and loss: an ihtjax.Problem, as module:name", PROBLEM
+        None,
+        "a problem of your own instead of data, target and loss: an ihtjax.Problem, as module:name",
+        PROBLEM,
+        later=True,
     )
     levels: tuple[int, ...] | None = option(
-        None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True
+        None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True, of_rows=False
     )
-    trials: int = option(1000, "seed triples per level", whole_number(1), sweep_only=True)
+    trials: int = option(1000, "seed triples per level", whole_number(1), sweep_only=True, of_rows=False)
     steps: int = option(10_000, "IHT steps per trial", whole_number(1))
     n_monte: int = option(100, "Monte Carlo draws for the step size", whole_number(1))
     seed: int = option(0, "root seed, from which all seed triples come", SEED, sweep_only=True)
@@ -104,7 +118,7 @@ class SweepConfig:
     ht_tol: float = option(1e-3, "largest gradient entry that counts as vanishing", POSITIVE)
     curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", whole_number(0))
     precision: str = choice("float32", "floating-point type", "float32", "float64")
-    audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN)
+    audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN, later=True)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -157,13 +171,16 @@ class SweepConfig:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     def hash(self, fingerprint: str) -> str:
-        """12 hex digits over what determines a row: all fields but trials and levels, the data by its content."""
-        fields = self.to_json() | {"data": fingerprint}
-        rows = {k: v for k, v in fields.items() if k not in ("levels", "trials", "target")}
-        # Runs from before there was such an option keep their hash.
-        for name, value in {"audit": False, "loss": self.loss and "cross_entropy", "problem": None}.items():
-            if rows[name] == value:
-                del rows[name]
+        """12 hex digits over what determines a row, the data by its content."""
+        said = self.to_json() | {"data": fingerprint}
+        rows = {
+            field.name: said[field.name]
+            for field in dataclasses.fields(self)
+            if field.metadata.get("of_rows", True)
+            and not (field.metadata.get("later") and getattr(self, field.name) == field.default)
+        }
+        if self.loss in (None, "cross_entropy"):  # the only one that there was
+            del rows["loss"]
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:12]
 
 

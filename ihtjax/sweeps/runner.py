@@ -200,8 +200,8 @@ def extend(stored, config: SweepConfig, problem: Problem, batch: int | None, uni
     before = stored_config(stored, path)
     mine = config.to_json() | {"data": content(config, problem), "batch": stored["batch"] if batch is None else batch}
     theirs = before.to_json() | {"data": stored["data_sha256"], "batch": stored["batch"]}
-    # The target matters only through the data that it makes.
-    differing = [k for k in mine if k not in ("levels", "trials", "target") and mine[k] != theirs.get(k)]
+    compared = {field.name for field in dataclasses.fields(config) if field.metadata.get("of_rows", True)} | {"batch"}
+    differing = [k for k in mine if k in compared and mine[k] != theirs.get(k)]
     if differing:
         what = "; ".join(
             ("problem is another one" if config.problem else "data is another table")
