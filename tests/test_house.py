@@ -9,7 +9,20 @@ import ihtjax
 
 PACKAGE = Path(ihtjax.__file__).parent
 # A room imports from itself and from what stands before it.
-ROOMS = ("errors", "interrupts", "text", "solvers", "problems", "exact", "sweeps", "study", "paper", "cli", "__main__")
+ROOMS = (
+    "errors",
+    "interrupts",
+    "text",
+    "foreign",
+    "solvers",
+    "problems",
+    "exact",
+    "sweeps",
+    "study",
+    "paper",
+    "cli",
+    "__main__",
+)
 
 
 def imports_of(path: Path) -> set[str]:

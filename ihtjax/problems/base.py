@@ -1,12 +1,6 @@
 """What is minimised: all that a sweep, a solver and a certificate know of it."""
 
 import abc
-import contextlib
-import hashlib
-import inspect
-import itertools
-import pickle
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 
-from ihtjax.errors import InputError, shown
+from ihtjax.foreign import content_hash
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype)
 View = Any  # the rows that one trial sees, a pytree of arrays; what is in it is the problem's own affair
 
 
@@ -83,50 +76,8 @@ class Problem(abc.ABC):
         Raises:
           InputError: an attribute is neither data nor can be pickled.
         """
-        digest = hashlib.sha256(type(self).__qualname__.encode())
-        for cls in itertools.takewhile(lambda cls: not cls.__module__.startswith("ihtjax."), type(self).__mro__):
-            # All of the file: a helper or a constant beside the class matters as much.
-            digest.update(_source(sys.modules.get(cls.__module__), or_else=_source(cls)).encode())
-        for name, value in sorted(vars(self).items()):
-            if name not in self.derived:
-                digest.update(f"\n{name} {_content(name, value)}".encode())
-        return digest.hexdigest()
+        return content_hash("problem", self, vars(self), self.derived)
 
     def words(self) -> str:
         """What it is, in a line for people."""
         return type(self).__name__
-
-
-def _source(thing: Any, or_else: str | None = None) -> str:
-    """Its source; where there is none, as in a notebook's exec, its name."""
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):
-        return or_else or f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__name__)}"
-
-
-def _content(name: str, value: Any) -> str:
-    """A text that is the same for the same content, in any process."""
-    if isinstance(value, np.ndarray | jax.Array) and value.dtype != object:
-        array = np.asarray(value)
-        return f"{array.dtype.str} {array.shape} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
-    if isinstance(value, PLAIN):
-        return repr(value)
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_content(name, its)}' for key, its in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"({', '.join(_content(name, its) for its in value)})"
-    if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(_content(name, its) for its in value))}}}"
-    if isinstance(its := getattr(value, "fingerprint", None), str):  # a table's, or a problem's
-        return its
-    if callable(value):
-        with contextlib.suppress(OSError, TypeError):
-            return inspect.getsource(value)
-    try:
-        return f"{_source(type(value))} {hashlib.sha256(pickle.dumps(value)).hexdigest()}"
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"problem: attribute {name!r} holds {shown(value)}, which can't be pickled; name it in `derived` if it "
-            "follows from the others"
-        ) from error

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import importlib
 import os
-import sys
 from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +14,7 @@ import jax
 import numpy as np
 
 from ihtjax.errors import InputError, an, check, shown, whole_number
+from ihtjax.foreign import named
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
@@ -106,15 +105,7 @@ def problem_of(table: Table, loss: str | None, standardize: str, init: str, prec
 @functools.lru_cache(maxsize=8)
 def problem_named(path: str) -> Problem:
     """A user's problem, ``module:name``: an object, or what a function of nothing returns."""
-    module, _, name = path.partition(":")
-    sys.path.insert(0, os.getcwd())  # as `python -m` has it
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # the module is the user's and may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"problem: got {path!r}, which can't be imported ({reason}); expected module:name") from error
-    finally:
-        sys.path.remove(os.getcwd())
+    found = named("problem", path)
     return check_problem(found() if not isinstance(found, Problem) and callable(found) else found)
 
 
