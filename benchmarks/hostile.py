@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from ground import TABLES, Ground
 
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.store.records import Unit, with_checksum
+from ihtjax.sweeps.store.records import Certify, Fit, Unit, with_checksum
 from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 
 # What the pristine run of `ground` has.
-FIRST, SECOND, DENSE = Unit("iht", 3, 0, 12), Unit("iht", 3, 12, 20), Unit("gd", 15, 0, 12)
-NEW, CERTIFIED = Unit("iht", 3, 20, 25), Unit("all", 0, 0, 4)  # NEW is what extending the run makes
+FIRST, SECOND, DENSE = Fit("iht", 3, 0, 12), Fit("iht", 3, 12, 20), Fit("gd", 15, 0, 12)
+NEW, CERTIFIED = Fit("iht", 3, 20, 25), Certify(0, 4)  # NEW is what extending the run makes
 MINE = "a user's own file"
 
 
@@ -54,11 +54,11 @@ def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", s
         path = run / source.path(table)
         its = record_in(path.read_bytes())
         changed = change(pq.read_table(path))
-        its |= {"unit": list(unit), "rows": changed.num_rows}
+        its |= {"unit": unit.record, "rows": changed.num_rows}
         if unit.method != "all" and table == "trials":
             curves = (run / source.path("curves")).read_bytes()
             if unit != source:
-                curves_record = record_in(curves) | {"unit": list(unit)}
+                curves_record = record_in(curves) | {"unit": unit.record}
                 curves = sealed_parquet(pq.read_table(pa.BufferReader(curves)), curves_record)
                 (run / unit.path("curves")).write_bytes(curves)
             its["files"] = {"curves": _of_file(curves, 8 * (unit.stop - unit.start))}
@@ -70,9 +70,9 @@ def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", s
         files = {table: _of_file(data, rows)} | ({} if record or table != "trials" else its["files"])
 
         def list_it(content):
-            entries = [entry for entry in content["units"] if entry["unit"] != list(unit)]
-            old = next((entry for entry in content["units"] if entry["unit"] == list(unit)), {"files": {}})
-            new = {"unit": list(unit), "files": old["files"] | files, "environment": its["environment"]}
+            entries = [entry for entry in content["units"] if entry["unit"] != unit.record]
+            old = next((entry for entry in content["units"] if entry["unit"] == unit.record), {"files": {}})
+            new = {"unit": unit.record, "files": old["files"] | files, "environment": its["environment"]}
             content["units"] = entries + [new] * listed
 
         edited("manifest.json", list_it)(run)
@@ -267,8 +267,7 @@ def directories(ground: Ground):
     yield (
         "a user's files with the names of units",
         lambda run: [
-            (run / unit.path("trials")).write_text(MINE)
-            for unit in (NEW, Unit("iht", 9, 0, 12), Unit("gd", 15, 20, 25))
+            (run / unit.path("trials")).write_text(MINE) for unit in (NEW, Fit("iht", 9, 0, 12), Fit("gd", 15, 20, 25))
         ],
     )
     yield (
@@ -316,19 +315,19 @@ def directories(ground: Ground):
         )
         yield (
             f"sealed and {how}: an overlap",
-            sealed(Unit("iht", 3, 5, 13), lambda table: table, source=SECOND, listed=listed),
+            sealed(Fit("iht", 3, 5, 13), lambda table: table, source=SECOND, listed=listed),
         )
         yield (
             f"sealed and {how}: a level that is not the run's",
-            sealed(Unit("iht", 9, 0, 12), lambda table: table, source=FIRST, listed=listed),
+            sealed(Fit("iht", 9, 0, 12), lambda table: table, source=FIRST, listed=listed),
         )
         yield (
             f"sealed and {how}: the dense baseline as a level",
-            sealed(Unit("iht", 15, 0, 12), lambda table: table, source=DENSE, listed=listed),
+            sealed(Fit("iht", 15, 0, 12), lambda table: table, source=DENSE, listed=listed),
         )
         yield (
             f"sealed and {how}: certificates of other trials",
-            sealed(Unit("all", 0, 4, 8), lambda table: table, table="certificates", source=CERTIFIED, listed=listed),
+            sealed(Certify(4, 8), lambda table: table, table="certificates", source=CERTIFIED, listed=listed),
         )
     yield (
         "sealed: curves of other steps",
@@ -368,17 +367,17 @@ def directories(ground: Ground):
     yield "another run's manifest", lambda run: shutil.copy(ground.other / "manifest.json", run)
     yield "another run's configuration", lambda run: shutil.copy(ground.other / "config.json", run)
     yield "another run's certificates", lambda run: _certificates_of(ground.other, run)
-    yield "units swapped", lambda run: _swap(run / FIRST.path("trials"), run / Unit("iht", 2, 0, 12).path("trials"))
+    yield "units swapped", lambda run: _swap(run / FIRST.path("trials"), run / Fit("iht", 2, 0, 12).path("trials"))
 
 
 def _certificates_of(other: Path, run: Path) -> None:
     """Put another run's certificates in place of a run's, in its manifest too."""
     shutil.copy(other / CERTIFIED.path("certificates"), run / "certificates")
     entries = json.loads((other / "manifest.json").read_text())["units"]
-    entry = next(entry for entry in entries if entry["unit"] == list(CERTIFIED))
+    entry = next(entry for entry in entries if entry["unit"] == CERTIFIED.record)
 
     def relist(content):
-        content["units"] = [entry if its["unit"] == list(CERTIFIED) else its for its in content["units"]]
+        content["units"] = [entry if its["unit"] == CERTIFIED.record else its for its in content["units"]]
 
     edited("manifest.json", relist)(run)
 

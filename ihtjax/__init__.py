@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
     from ihtjax.solvers.algorithms import iht_step as iht_step
     from ihtjax.solvers.algorithms import keep_largest as keep_largest
     from ihtjax.solvers.algorithms import solve as solve
+    from ihtjax.solvers.base import Iterate as Iterate
+    from ihtjax.solvers.base import Objective as Objective
+    from ihtjax.solvers.base import Solver as Solver
     from ihtjax.solvers.certificate import Certificate as Certificate
     from ihtjax.solvers.certificate import certify as certify
     from ihtjax.solvers.lipschitz import estimate_lipschitz as estimate_lipschitz
@@ -51,8 +54,11 @@ _HOMES = {
     "Certificate": "solvers.certificate",
     "Claim": "paper.verdicts",
     "InputError": "errors",
+    "Iterate": "solvers.base",
+    "Objective": "solvers.base",
     "Problem": "problems.base",
     "Solution": "solvers.algorithms",
+    "Solver": "solvers.base",
     "Supervised": "problems.supervised",
     "SweepConfig": "sweeps.config",
     "best_subset": "exact.oracle",

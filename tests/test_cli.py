@@ -16,7 +16,7 @@ from sklearn.datasets import load_diabetes
 from ihtjax import SweepConfig, load
 from ihtjax.cli.commands import main
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
 from tests.conftest import forget
 
@@ -147,7 +147,7 @@ def test_verify_names_what_is_wrong(small, tmp_path, capsys):
 
 def test_verify_names_what_is_not_computed_yet(small_run, tmp_path, capsys):
     run = shutil.copytree(small_run, tmp_path / "run")
-    forget(run, Unit("iht", 3, 0, 20))
+    forget(run, Fit("iht", 3, 0, 20))
     code, out, err = call(capsys, "verify", run)
     assert code == 1 and out == "iht, s = 3, trials 0 to 19: not computed yet\n" and "ihtjax sweep" in err
     assert "1 units are not computed yet" in call(capsys, "summary", run)[1]

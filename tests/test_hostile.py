@@ -17,13 +17,13 @@ from click.testing import CliRunner
 
 from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
 from ihtjax.cli.commands import cli
-from ihtjax.sweeps.runner import plan, unfinished
-from ihtjax.sweeps.store.records import Damaged, Unit, without_checksum
+from ihtjax.sweeps.plan import plan, unfinished
+from ihtjax.sweeps.store.records import Certify, Damaged, Fit, without_checksum
 from ihtjax.sweeps.store.run import Damage, RunDirectory
 from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 from tests.conftest import edit
 
-UNIT = Unit("iht", 3, 0, 20)
+UNIT = Fit("iht", 3, 0, 20)
 OPTIONS = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()  # those of `small`
 
 
@@ -42,10 +42,10 @@ def forge(run, unit, table, change, listed=True):
 
     def relist(content):
         for entry in content["units"]:
-            if entry["unit"] == list(unit):
+            if entry["unit"] == unit.record:
                 entry["files"][table] |= {"sha256": digest, "bytes": len(data)}
         if not listed:
-            content["units"] = [entry for entry in content["units"] if entry["unit"] != list(unit)]
+            content["units"] = [entry for entry in content["units"] if entry["unit"] != unit.record]
 
     edit(run, "manifest.json", relist)
 
@@ -114,7 +114,7 @@ def test_a_sealed_file_of_other_curves_is_damaged(run, change):
 )
 def test_a_sealed_file_of_other_certificates_is_damaged(run, change):
     certify_run(run, trials=2, enumerate_supports=False)
-    forge(run, Unit("all", 0, 0, 2), "certificates", change)
+    forge(run, Certify(0, 2), "certificates", change)
     for read in (lambda: load(run, "certificates"), lambda: gaps(run)):
         with pytest.raises(InputError, match="certificates/.*verify"):
             read()
@@ -122,7 +122,7 @@ def test_a_sealed_file_of_other_certificates_is_damaged(run, change):
 
 def test_certificates_with_columns_of_another_version_are_read(run):
     certify_run(run, trials=2, enumerate_supports=False)
-    unit = Unit("all", 0, 0, 2)
+    unit = Certify(0, 2)
     forge(run, unit, "certificates", lambda table: table.drop_columns(["n_best_supports"]))
     forge(run, unit, "certificates", lambda table: table.append_column("new", table["s"]))
     assert len(load(run, "certificates")) == 6 and not RunDirectory(run).survey().problems
@@ -195,14 +195,14 @@ def test_names_that_utf_8_cannot_hold_are_damaged(run):
 def test_more_files_than_a_folder_holds_are_refused_before_they_are_listed():
     config = SweepConfig(trials=2**31 - 1, steps=2**31 - 1, levels=(3,))
     with pytest.raises(InputError, match="trials: got 2,147,483,647, .*expected at most 1,000,000 files"):
-        plan(config, 15, [], [], 1)
+        plan(config, ["iht"], 15, [], [], 1)
 
 
 def test_overwriting_leaves_a_file_that_no_sweep_wrote(small, run):
-    mine = run / Unit("iht", 9, 0, 20).path("trials"), run / Unit("iht", 7, 20, 40).path("curves")
+    mine = run / Fit("iht", 9, 0, 20).path("trials"), run / Fit("iht", 7, 20, 40).path("curves")
     for path in mine:
         path.write_text("mine")
-    link = run / Unit("gd", 15, 20, 40).path("trials")
+    link = run / Fit("gd", 15, 20, 40).path("trials")
     os.symlink(mine[0], link)
     said = CliRunner().invoke(cli, ["sweep", str(run), *"--levels 3,7 --trials 5 --steps 20 --overwrite".split()])
     assert said.exit_code == 0
@@ -213,7 +213,7 @@ def test_overwriting_leaves_a_file_that_no_sweep_wrote(small, run):
 def test_a_unit_that_was_begun_is_finished_though_nobody_asks_for_it(small, run, tmp_path):
     """Its level is known from the file that is there; before, the run stayed damaged for good."""
     other = sweep(dataclasses.replace(small, levels=(5,)), tmp_path / "other")
-    shutil.copy(other / Unit("iht", 5, 0, 20).path("curves"), run / "curves")
+    shutil.copy(other / Fit("iht", 5, 0, 20).path("curves"), run / "curves")
     sweep(small, run)
     assert not RunDirectory(run).survey().problems and sorted(load(run).s.unique()) == [3, 5, 7, 15]
 
@@ -276,7 +276,7 @@ def test_nothing_is_replaced_under_another_runs_configuration(small, run, other_
 def test_certificates_of_another_run_are_damaged_and_outlive_the_right_ones(run, other_run):
     certify_run(run, trials=2, enumerate_supports=False)
     right = load(run, "certificates")
-    unit = Unit("all", 0, 0, 2)
+    unit = Certify(0, 2)
     shutil.copy(other_run / unit.path("certificates"), run / "certificates")
     entry = RunDirectory(other_run).units()[unit]
     edit(run, "manifest.json", lambda content: content["units"].__setitem__(0, entry))
@@ -304,12 +304,12 @@ def test_a_listed_unit_of_another_run_gives_way_and_is_kept(small, small_run, ru
 
 def test_a_unit_under_another_units_name_is_not_that_unit(run):
     """Also if somebody lists it so."""
-    source = Unit("gd", 15, 0, 20)
+    source = Fit("gd", 15, 0, 20)
     shutil.copy(run / source.path("trials"), run / UNIT.path("trials"))
     of_file = RunDirectory(run).units()[source]["files"]["trials"]
 
     def relist(content):
-        next(entry for entry in content["units"] if entry["unit"] == list(UNIT))["files"]["trials"] = of_file
+        next(entry for entry in content["units"] if entry["unit"] == UNIT.record)["files"]["trials"] = of_file
 
     edit(run, "manifest.json", relist)
     with pytest.raises(InputError, match="not this unit's, by the record in it"):
@@ -359,7 +359,7 @@ def test_a_strange_format_of_certificates_is_damage_in_the_manifest(run, value):
 
 def test_what_oracle_says_is_safe_is_counted_from_the_files(run, monkeypatch):
     certify_run(run, trials=2, enumerate_supports=False)
-    path = run / Unit("all", 0, 0, 2).path("certificates")
+    path = run / Certify(0, 2).path("certificates")
     path.write_bytes(path.read_bytes()[:-1])
 
     def fail(*args):

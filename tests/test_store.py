@@ -15,7 +15,7 @@ import pytest
 
 from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.sweeps.store.files import read_file, write_atomically, write_output
-from ihtjax.sweeps.store.records import Damaged, Unit, unit_of, without_checksum
+from ihtjax.sweeps.store.records import Certify, Damaged, Fit, unit_from, unit_of, without_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.sealed import arrow_reader, record_in, sealed_parquet
 from tests.conftest import Notes, edit
@@ -90,7 +90,7 @@ def test_every_flipped_bit_of_a_record_is_noticed_or_changes_nothing(small_run):
 
 
 def test_the_name_of_a_file_follows_from_its_unit_and_back():
-    for unit in (Unit("iht", 3, 0, 20), Unit("gd", 15, 20, 2**31 - 1), Unit("all", 0, 5, 6)):
+    for unit in (Fit("iht", 3, 0, 20), Fit("gd", 15, 20, 2**31 - 1), Certify(5, 6)):
         assert unit_of(unit.file_name) == unit
     for name in (
         "iht-s00003-000000000-000000019.parquet.tmp",
@@ -424,7 +424,7 @@ def format_1(run):
         content = json.loads((run / name).read_text())
         del content["sha256"]
         for entry in content.get("units", ()):
-            unit = Unit(*entry["unit"])
+            unit = unit_from(entry["unit"])
             for table in list(entry["files"]):
                 path = run / unit.path(table)
                 pq.write_table(pq.read_table(path), path)

@@ -19,9 +19,9 @@ import pytest
 from ihtjax import InputError, SweepConfig, load, summary, sweep
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.engine import estimated_seconds, make_problem, workers
-from ihtjax.sweeps.runner import gaps, plan, unfinished
+from ihtjax.sweeps.plan import gaps, plan, unfinished
 from ihtjax.sweeps.store.files import write_atomically
-from ihtjax.sweeps.store.records import Unit, with_checksum
+from ihtjax.sweeps.store.records import Fit, with_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 from tests.conftest import Notes, forget
 
@@ -262,11 +262,11 @@ def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp
     run = copy(small_run, tmp_path)
     (run / "trials" / ".iht-s00003-000000000-000000019.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1half")
     (run / ".manifest.json.0123456789abcdef.tmp").write_bytes(b"{")
-    forget(run, Unit("iht", 3, 0, 20))
+    forget(run, Fit("iht", 3, 0, 20))
     # a unit's first file was put in place, but the kill came before its last
     (run / "trials" / "iht-s00007-000000000-000000019.parquet").unlink()
     units = RunDirectory(run).units()
-    del units[Unit("iht", 7, 0, 20)]
+    del units[Fit("iht", 7, 0, 20)]
     RunDirectory(run).write_units(units)
     assert len(pd.read_parquet(run / "trials")) == 20
     sweep(small, run)
@@ -277,7 +277,7 @@ def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp
 def test_a_unit_that_was_written_and_not_listed_is_finished(small, small_run, tmp_path, monkeypatch):
     run = copy(small_run, tmp_path)
     units = RunDirectory(run).units()
-    del units[Unit("iht", 3, 0, 20)]
+    del units[Fit("iht", 3, 0, 20)]
     RunDirectory(run).write_units(units)
     assert [p.what for p in RunDirectory(run).survey().problems] == ["whole, but the manifest does not list it yet"]
     before = files(run)
@@ -288,7 +288,7 @@ def test_a_unit_that_was_written_and_not_listed_is_finished(small, small_run, tm
 def test_a_unit_that_was_written_again_and_not_listed_is_read(small, small_run, tmp_path):
     """Damaged, computed again by a sweep with more trials, and killed between its files and the manifest."""
     run = copy(small_run, tmp_path)
-    unit = Unit("iht", 3, 0, 20)
+    unit = Fit("iht", 3, 0, 20)
     older = (run / "manifest.json").read_bytes()
     (run / unit.path("curves")).write_bytes(b"damaged")
     sweep(dataclasses.replace(small, trials=25), run)
@@ -302,7 +302,7 @@ def test_a_unit_that_a_kill_left_without_its_last_file_keeps_its_trials(small, t
     """Extended differently afterwards, its rows would otherwise be there twice, under two names."""
     run = sweep(small, tmp_path / "run")
     sweep(dataclasses.replace(small, trials=30), run)
-    unit = Unit("iht", 7, 20, 30)
+    unit = Fit("iht", 7, 20, 30)
     (run / unit.path("trials")).unlink()
     units = RunDirectory(run).units()
     del units[unit]
@@ -480,10 +480,10 @@ def test_gaps(intervals, left):
 
 def test_a_million_trials_make_tens_of_files_and_the_papers_run_one_for_each_level():
     config = SweepConfig(levels=(5,), trials=1_000_000, steps=100, dense=False)
-    units = plan(config, 15, [], [], 256)
+    units = plan(config, ["iht"], 15, [], [], 256)
     assert 10 < len(units) < 100 and sum(u.stop - u.start for u in units) == 1_000_000
     assert all(u.start % 256 == 0 for u in units)
-    assert len(plan(SweepConfig().with_levels(15), 15, [], [], 256)) == 15
+    assert len(plan(SweepConfig().with_levels(15), ["iht"], 15, [], [], 256)) == 15
 
 
 def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_path, monkeypatch):

@@ -51,6 +51,9 @@ def echo(text: object) -> None:
         raise
 
 
+SEVERAL_SOLVERS = "several, on the same triples, by giving it again"
+
+
 def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.MappingProxyType({})):
     """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``.
 
@@ -65,12 +68,17 @@ def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.Ma
             if field.type is bool:
                 flag = f"{flag}/--no-{field.name.replace('_', '-')}"
             metavar, help = needed.get(field.name, (field.metadata.get("metavar"), field.metadata["help"]))
+            default, several = field.default, field.name == "target"
+            if field.name == "solver":
+                several = sweep
+                default = default if several else default[0]
+                help += f"; {SEVERAL_SOLVERS}" * several
             command = click.option(
                 flag,
                 type=_click_type(field),
-                multiple=field.name == "target",
-                default=field.default,
-                show_default=field.default is not None,
+                multiple=several,
+                default=default,
+                show_default=default is not None,
                 metavar=metavar,
                 help=help,
             )(command)
@@ -84,6 +92,8 @@ def _click_type(field):
         return Levels()
     if field.name == "step_size":
         return StepSize()
+    if field.name == "solver":
+        return click.STRING
     kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
     return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]
 
@@ -175,7 +185,8 @@ def summary(run_dir):
       ihtjax summary results/paper
     """
     from ihtjax.study import summaries
-    from ihtjax.sweeps.runner import unfinished
+    from ihtjax.sweeps.plan import unfinished
+    from ihtjax.sweeps.store.records import Certify
     from ihtjax.sweeps.store.run import RunDirectory
 
     run = RunDirectory(run_dir)
@@ -183,7 +194,7 @@ def summary(run_dir):
     todo = unfinished(run)
     if todo:
         echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
-    if any(unit.method == "all" for unit in run.units()):
+    if any(isinstance(unit, Certify) for unit in run.units()):
         echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
         if lacking := summaries.uncertified(run_dir):
             echo(f"\n{lacking}")
@@ -231,7 +242,7 @@ def verify(run_dir):
     Example:
       ihtjax verify results/paper
     """
-    from ihtjax.sweeps.runner import unfinished
+    from ihtjax.sweeps.plan import unfinished
     from ihtjax.sweeps.store.run import RunDirectory
 
     run = RunDirectory(run_dir).require()
@@ -279,12 +290,13 @@ def oracle(run_dir, **options):
     """
     from ihtjax.study import optimality, summaries
     from ihtjax.sweeps import progress
+    from ihtjax.sweeps.store.records import Certify
     from ihtjax.sweeps.store.run import RunDirectory
 
     def kept():
         # Not what the manifest lists: a file may be torn since, or the last be written and not listed.
         whole = RunDirectory(run_dir).survey().whole
-        trials = sum(unit.stop - unit.start for unit in whole if unit.method == "all")
+        trials = sum(unit.stop - unit.start for unit in whole if isinstance(unit, Certify))
         return f"certificates of {trials:,} trials are safe in {run_dir}, the same command goes on"
 
     interrupts.last_words(lambda: f"stopped; {kept()}")

@@ -20,9 +20,10 @@ from ihtjax.problems.base import Problem
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS
 from ihtjax.sweeps.engine import content, make_problem
-from ihtjax.sweeps.runner import stored_config
+from ihtjax.sweeps.plan import stored_config
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import read
+from ihtjax.sweeps.store.records import Certify, Fit
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.text import printable
 
@@ -65,11 +66,12 @@ class Run:
         self.n = len(self.names)
         self.classes: int = len(self.stored["classes"])
         units = self.directory.units()
+        fits = [unit for unit in units if isinstance(unit, Fit)]
         # Without curves all that is run on the spot shares one compiled program.
-        self.bare = dataclasses.replace(self.config, curve_points=0, audit=False)
-        self.levels = sorted({unit.s for unit in units if unit.method == "iht"})
-        self.has_dense = any(unit.method == "gd" for unit in units)
-        self.has_certificates = any(unit.method == "all" for unit in units)
+        self.bare = dataclasses.replace(self.config, solver=("iht",), curve_points=0, audit=False)
+        self.levels = sorted({unit.s for unit in fits if unit.method == "iht"})
+        self.has_dense = any(unit.method == "gd" for unit in fits)
+        self.has_certificates = any(isinstance(unit, Certify) for unit in units)
 
     @property
     def data(self) -> str:

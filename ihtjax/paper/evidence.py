@@ -1,5 +1,6 @@
 """What a run says, as the judgement of claims needs it: values by triple and level, certificates, training rows."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -15,9 +16,10 @@ from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import content, make_problem
-from ihtjax.sweeps.runner import stored_config, unfinished
+from ihtjax.sweeps.plan import stored_config, unfinished
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import load, read
+from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 
 COLUMNS = (
@@ -31,6 +33,10 @@ CERTIFICATES = (
 MINIMIZER = "minimizer_on_support"
 # Seeds of Figs. 8, 14 and 15: init 21, data 42, support 84.
 FIGURE_TRIAL = {"s": 7, "data_seed": 42, "init_seed": 21, "support_seed": 84}
+
+
+# The paper's, whatever else a run holds.
+PAPERS_METHODS = ["iht", "gd"]
 
 
 class Evidence:
@@ -53,11 +59,12 @@ class Evidence:
         self.units_missing = len(unfinished(run))
         columns = [*COLUMNS, *ACCURACIES * ("accuracy" in self.subject.metrics)]
         columns += ["largest_step_rise"] * self.config.audit
-        self.trials = read(run.path, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
+        papers = read(run.path, "trials", columns, {"method": PAPERS_METHODS}, categorical=("method", "status"))
+        self.trials = papers.to_pandas(self_destruct=True)
         self.trials["ended"] = self.trials.status == "ok"
         self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
         self.has_dense = bool((self.trials.method == "gd").any())
-        self.has_certificates = any(unit.method == "all" for unit in run.units())
+        self.has_certificates = any(isinstance(unit, Certify) for unit in run.units())
 
     @property
     def subject(self) -> Subject:
@@ -188,7 +195,7 @@ class Evidence:
           Undecidable: it diverged, or the data aren't what they were.
         """
         self.check_data()
-        trial = run_trial(self.config, **FIGURE_TRIAL, batch=self.stored["batch"])
+        trial = run_trial(dataclasses.replace(self.config, solver=("iht",)), **FIGURE_TRIAL, batch=self.stored["batch"])
         if not trial.result.finite:
             raise Undecidable("The trial of the paper's seeds diverged with this run's configuration.")
         return trial

@@ -20,6 +20,7 @@ from ihtjax.paper.verdicts import FAILS, FEW, HOLDS, LEAST, LIMITED, UNDECIDED, 
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.reading import load
+from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
@@ -192,7 +193,7 @@ def environments(path: Path) -> list[tuple[str, str]]:
     for unit, entry in RunDirectory(path).units().items():
         for name, value in entry["environment"].items():
             if isinstance(value, str | int | float):
-                label = f"{name} (certificates)" if unit.method == "all" else name
+                label = f"{name} (certificates)" if isinstance(unit, Certify) else name
                 seen = values.setdefault(label, [])
                 if str(value) not in seen:
                     seen.append(str(value))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ihtjax.errors import InputError
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.text import printable
 
@@ -27,9 +28,17 @@ class Subject:
       is_softmax: whether it is softmax regression, the paper's network, on whatever data.
       metrics: what it measures beside its loss.
       classes: their names; none where it predicts something else.
+
+    Raises:
+      InputError: it has no trials of IHT, the paper's method.
     """
 
     def __init__(self, config: SweepConfig, stored: dict[str, Any]):
+        if "iht" not in stored["solvers"]:
+            raise InputError(
+                f"this run is of {' and '.join(stored['solvers'])}, while the paper's figures and claims are of iht; "
+                "add it with --solver iht, or see: ihtjax summary"
+            )
         self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"]
         self.data = config.problem or config.data
         self.is_softmax = config.problem is None and config.loss in (None, "cross_entropy")

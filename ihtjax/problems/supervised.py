@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, check, one_of
 from ihtjax.problems.base import Problem
-from ihtjax.problems.losses import Loss
-from ihtjax.problems.table import Table
+from ihtjax.problems.losses import LOSSES, Loss
+from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers.draws import random_subset
 
 TRAINING_SHARE = 0.8
@@ -40,8 +40,8 @@ class Supervised(Problem):
     rows, and standardises all rows by these.
 
     Args:
-      table: features and targets.
-      criterion: the loss of a row, one of `losses.LOSSES`.
+      table: features and targets, or what ``--data`` calls them, as "sklearn:diabetes".
+      criterion: the loss of a row, one of `losses.LOSSES` or its name, as "squared".
       init: distribution of theta: "normal" (standard normal) or "torch_linear" (uniform in +-1/sqrt(fan-in)).
       standardize: which rows' mean and standard deviation (ddof 0) every row is standardised with: "train" (the
         trial's training rows), "all", or "none".
@@ -53,7 +53,11 @@ class Supervised(Problem):
 
     derived: ClassVar[tuple[str, ...]] = ("X", "y", "names", "metrics", "features", "outputs_per_row", "m_train")
 
-    def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
+    def __init__(self, table: Table | str, criterion: Loss | str, init="normal", standardize="train", dtype=np.float32):
+        if isinstance(criterion, str):
+            criterion = LOSSES[check("loss", criterion, one_of(*LOSSES))]
+        if isinstance(table, str):
+            table = load_table(table, kind=criterion.target)
         rows, self.features = table.X.shape
         self.table, self.criterion = table, criterion
         self.init, self.standardize, self.dtype = init, standardize, np.dtype(dtype)

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import (
     check_batch,
@@ -27,6 +26,7 @@ from ihtjax.sweeps.engine import (
     describe_environment,
     make_engine,
     make_problem,
+    one_solver,
     program,
     resolved,
     run_block,
@@ -35,7 +35,7 @@ from ihtjax.sweeps.engine import (
 )
 from ihtjax.sweeps.progress import Silent
 from ihtjax.sweeps.runner import config_record, unit_tables
-from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
 
 RATE_STEPS = 4000
@@ -83,7 +83,7 @@ def bench(
     iteration = program(SweepConfig(steps=RATE_STEPS, step_size=1.0, curve_points=0, precision=config.precision))
     rates, flop = [], flop_per_lane_step(problem)
     for lanes, s in [(b, middle) for b in batches] + [(batch, s) for s in levels if s != middle]:
-        engine = make_engine(problem, IHT(), iteration, lanes)
+        engine = make_engine(problem, one_solver(config), iteration, lanes)
         seconds = repeat(partial(call_everywhere, engine, s), repeats)
         rate = lanes * RATE_STEPS * workers() / np.array(seconds)
         rates.append(
@@ -97,9 +97,9 @@ def bench(
         )
         show.say(f"batch {lanes:5d}, s = {s:3d}: {1e9 / np.median(rate):7.1f} ns per lane-step")
 
-    compile_seconds, engine = _timed(lambda: compiled(problem, IHT(), program(config), batch))
+    compile_seconds, engine = _timed(lambda: compiled(problem, one_solver(config), program(config), batch))
     # The same program's first step alone, with all that comes before and after the iteration.
-    first = make_engine(problem, IHT(), program(dataclasses.replace(config, steps=1)), batch)
+    first = make_engine(problem, one_solver(config), program(dataclasses.replace(config, steps=1)), batch)
     timed = {
         "import": [_import_seconds() for _ in range(3)],
         "compile": [compile_seconds],
@@ -274,10 +274,10 @@ def _writing_seconds(engine, config, s) -> list[float]:
     columns = np.resize(np.arange(engine.batch), N)
     result, curve = run_block(engine, seeds, s)
     seeds, result, curve = jax.tree.map(lambda a: a[..., columns], (seeds, result, curve))
-    unit = Unit("iht", s, 0, N)
+    unit = Fit("iht", s, 0, N)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
-        run.write_config(config_record(config, engine.problem, engine.batch))
+        run.write_config(config_record(config, engine.problem, {"iht": ""}, engine.batch))
         run.write_units({})
 
         def write():

@@ -25,9 +25,9 @@ from ihtjax.solvers import draws
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
 from ihtjax.sweeps.engine import make_problem
-from ihtjax.sweeps.runner import gaps, stored_config, unfinished
+from ihtjax.sweeps.plan import gaps, stored_config, unfinished
 from ihtjax.sweeps.store.reading import load
-from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import certificates_schema
 
@@ -136,7 +136,7 @@ def certify_run(
                 table = _certify_block(run, config, block, show)
                 environment: dict[str, Any] = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
                 environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
-                run.write_unit(Unit("all", 0, block.start, block.stop), {"certificates": table}, environment)
+                run.write_unit(Certify(block.start, block.stop), {"certificates": table}, environment)
                 within = max(within, *table["infima_within"].to_pylist())
         finally:
             show.close()
@@ -165,15 +165,15 @@ def plan(
         run.write_units(found.listing)
     for damage in found.problems:
         show.say(str(damage))
-    broken = [unit for unit in found.broken if unit.method == "all"]
+    broken = [unit for unit in found.broken if isinstance(unit, Certify)]
     finished = [(unit.start, unit.stop) for unit in broken]
     blocks = []
-    for unit in broken:
-        its = found.listing[unit]["environment"] if unit in found.listing else {}
+    for its_unit in broken:
+        its = found.listing[its_unit]["environment"] if its_unit in found.listing else {}
         both = sorted({*levels, *its.get("levels", [])}), sorted({*enumerated, *its.get("enumerated", [])})
-        blocks.append(Block(unit.start, unit.stop, *both))
+        blocks.append(Block(its_unit.start, its_unit.stop, *both))
     for unit, entry in found.whole.items():
-        if unit.method != "all":
+        if not isinstance(unit, Certify):
             continue
         finished.append((unit.start, unit.stop))
         its = entry["environment"]

@@ -9,10 +9,18 @@ from scipy import stats
 from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
 from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import Search, check_levels
-from ihtjax.solvers.iht import IHT
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved, run_block, triples
+from ihtjax.sweeps.engine import (
+    check_batch,
+    make_engine,
+    make_problem,
+    one_solver,
+    program,
+    resolved,
+    run_block,
+    triples,
+)
 from ihtjax.sweeps.words import conditions
 
 
@@ -50,7 +58,7 @@ def run_starts(
     n = split.classes * (split.X.shape[1] + 1)
     s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
     problem = make_problem(config)
-    engine = make_engine(problem, IHT(), program(resolved(config, problem)), check_batch(batch, problem))
+    engine = make_engine(problem, one_solver(config), program(resolved(config, problem)), check_batch(batch, problem))
     parts = []
     for first in range(0, starts, engine.batch):
         trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)

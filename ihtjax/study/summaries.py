@@ -1,12 +1,17 @@
 """A run in a table: medians and quartiles for each level."""
 
+import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
 from ihtjax.exact.oracle import TIE
+from ihtjax.solvers.registry import DENSE
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
+from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.words import METRICS, conditions, unit
 
@@ -52,8 +57,27 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
         row["reached_stop_loss"] = steps.notna().mean()
         row |= _quartiles("steps_to_stop_loss", steps.dropna())
         rows.append(row)
-    table = pd.DataFrame(rows).astype({"loss_rose": "float64"})
-    return table.sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+    return _in_order(pd.DataFrame(rows).astype({"loss_rose": "float64"}), run_dir)
+
+
+def _in_order(table: pd.DataFrame, run_dir: str | os.PathLike) -> pd.DataFrame:
+    """The rows by solver, in the order in which the run has them, the dense baseline last, and by level."""
+    place = {method: i for i, method in enumerate((*RunDirectory(run_dir).require().record()["solvers"], DENSE))}
+    return table.sort_values(
+        ["method", "s"], key=lambda its: its.map(place) if its.name == "method" else its, ignore_index=True
+    )
+
+
+def _as_text(table: pd.DataFrame, cells: Callable[[Any], dict[str, Any]]) -> str:
+    """The cells of each row, below the name of its solver if there are several."""
+    rows = [{"s": "dense" if row.method == DENSE else str(row.s), **cells(row)} for _, row in table.iterrows()]
+    header, *lines = pd.DataFrame(rows).to_string(index=False).splitlines()
+    several = table.method[table.method != DENSE].nunique() > 1
+    methods = table.method.tolist()
+    for i, line in enumerate(lines):
+        begins = several and methods[i] != DENSE and (i == 0 or methods[i] != methods[i - 1])
+        header += f"\n{methods[i]}\n{line}" if begins else f"\n{line}"
+    return header
 
 
 def _quartiles(quantity, values):
@@ -104,7 +128,7 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
         row["heads_for_stable"] = (told.minimizer_on_support == "ht-stable").mean() if known_at_all else float("nan")
         row["ht_stable"] = (told if known_at_all else trials).ht_stable.astype(float).mean()
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["method", "s"], ascending=[False, True], ignore_index=True)
+    return _in_order(pd.DataFrame(rows), run_dir)
 
 
 def certificates_of(run_dir: str | os.PathLike, columns: list[str]) -> pd.DataFrame:
@@ -112,7 +136,7 @@ def certificates_of(run_dir: str | os.PathLike, columns: list[str]) -> pd.DataFr
     formats = [
         entry["environment"].get("format", 1)
         for unit, entry in RunDirectory(run_dir).require().units().items()
-        if unit.method == "all"
+        if isinstance(unit, Certify)
     ]
     later = {"minimizer_on_support"} if max(formats, default=2) < 2 else set()  # see `FORMAT`
     found = load(run_dir, "certificates", columns=[name for name in columns if name not in later])
@@ -123,7 +147,9 @@ def uncertified(run_dir: str | os.PathLike) -> str:
     """How many triples of a run lack certificates, and what makes them, in words; empty if none does."""
     run, config = RunDirectory(run_dir), _config(run_dir)
     every = {*config.filled_levels, *([len(run.record()["parameters"])] if config.dense else [])}
-    blocks = [(unit, entry["environment"]["levels"]) for unit, entry in run.units().items() if unit.method == "all"]
+    blocks = [
+        (unit, entry["environment"]["levels"]) for unit, entry in run.units().items() if isinstance(unit, Certify)
+    ]
     without = config.trials - sum(unit.stop - unit.start for unit, _ in blocks)
     partly = sum(unit.stop - unit.start for unit, levels in blocks if not every <= set(levels))
     if not without and not partly:
@@ -136,9 +162,7 @@ def uncertified(run_dir: str | os.PathLike) -> str:
 def render_gaps(table: pd.DataFrame) -> str:
     """`gaps` as text of at most 80 columns."""
 
-    def text(cells):
-        rows = ({"s": "dense" if row.method == "gd" else str(row.s), **cells(row)} for _, row in table.iterrows())
-        return pd.DataFrame(rows).to_string(index=False)
+    text = functools.partial(_as_text, table)
 
     def share(value):
         return "-" if pd.isna(value) else f"{value:.1%}"
@@ -191,13 +215,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
         kind = f"z,.{digits}f" if max(abs(q1), abs(q3)) < (1000 if digits else 1e9) else "z.1e"
         return f"{median:{kind}} [{q1:{kind}}, {q3:{kind}}]"
 
-    def level(row):
-        return "dense" if row.method == "gd" else str(row.s)
-
-    def text(cells):
-        rows = ({"s": level(row), **cells(row)} for _, row in table.iterrows())
-        return pd.DataFrame(rows).to_string(index=False)
-
+    text = functools.partial(_as_text, table)
     parts = [
         f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}",
         f"median [quartiles] over trials{unit(config, '; losses in {}')}",

@@ -5,13 +5,13 @@ import numpy as np
 import pyarrow as pa
 
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.store.records import Unit
+from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.schemas import curves_schema, trials_schema
 from ihtjax.sweeps.trial import NEVER, Point, Result
 
 
 def trials_table(
-    unit: Unit,
+    unit: Fit,
     config: SweepConfig,
     seeds: np.ndarray,
     result: Result,
@@ -45,7 +45,7 @@ def trials_table(
         "test_loss": _known(result.test_loss),
         **{f"train_{name}": _known(value) for name, value in result.train_metrics.items()},
         **{f"test_{name}": _known(result.test_metrics.get(name, nothing)) for name in result.train_metrics},
-        "epsilon": pa.nulls(N, real) if dense_loss is None else pa.array(result.train_loss - dense_loss),
+        "epsilon": pa.nulls(N, real) if dense_loss is None else pa.array(_difference(result.train_loss, dense_loss)),
         "steps_run": pa.array(result.steps_run.astype(np.int32)),
         "steps_to_stop_loss": pa.array(stop, mask=stop == NEVER),
         "n_support_changes": pa.array(result.n_support_changes),
@@ -75,7 +75,7 @@ def trials_table(
     return pa.table(columns, schema=trials_schema(real, n, config.audit, tuple(result.train_metrics)))
 
 
-def curves_table(unit: Unit, steps: np.ndarray, curve: Point) -> pa.Table:
+def curves_table(unit: Fit, steps: np.ndarray, curve: Point) -> pa.Table:
     """One row for each trial and point of its curve, a trial's points together.
 
     Args:
@@ -105,8 +105,12 @@ def _known(values: np.ndarray | jax.Array) -> pa.Array:
 
 def largest_rise(losses: np.ndarray | jax.Array) -> np.ndarray:
     """Largest rise between neighbouring points of ``[points, N]`` losses; 0 where the loss never rises."""
+    return np.maximum(_difference(losses[1:], losses[:-1]).max(axis=0), 0)
+
+
+def _difference(after, before):
     with np.errstate(invalid="ignore"):  # a diverged trial's losses may be infinite
-        return np.maximum(np.diff(losses, axis=0).max(axis=0), 0)
+        return after - before
 
 
 def _vectors(theta: np.ndarray | jax.Array) -> pa.FixedSizeListArray:

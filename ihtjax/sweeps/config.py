@@ -56,6 +56,11 @@ PROBLEM = Expectation(
     "module:name of an ihtjax.Problem, or of a function of nothing that returns one",
     lambda v: isinstance(v, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", v) is not None,
 )
+SOLVER = re.compile(r"[\w.]+(:[A-Za-z_]\w*)?(:[A-Za-z_]\w*=[^,:=]+(,[A-Za-z_]\w*=[^,:=]+)*)?")
+SOLVERS = Expectation(
+    "names of solvers, or module:name of a solver of your own, either with options as in name:option=value",
+    lambda v: isinstance(v, tuple) and len(v) > 0 and all(isinstance(s, str) and SOLVER.fullmatch(s) for s in v),
+)
 # What a problem of the user's says itself.
 SAID_BY_PROBLEM = ("data", "target", "loss", "init", "standardize")
 LEVELS = Expectation(
@@ -101,6 +106,13 @@ class SweepConfig:
         PROBLEM,
         later=True,
     )
+    solver: tuple[str, ...] = option(
+        ("iht",),
+        "iht, or a solver of your own, an ihtjax.Solver, as module:name, with options as in module:name:momentum=0.9",
+        SOLVERS,
+        metavar="NAME",
+        of_rows=False,  # the method is a column
+    )
     levels: tuple[int, ...] | None = option(
         None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True, of_rows=False
     )
@@ -125,6 +137,8 @@ class SweepConfig:
             value = getattr(self, field.name)
             if field.name == "levels":
                 value = _as_levels(value)
+            if field.name == "solver" and isinstance(value, str | list):
+                value = (value,) if isinstance(value, str) else tuple(value)
             if field.name == "target" and isinstance(value, tuple | list):  # as the command line gives it
                 value = tuple(value) if len(value) > 1 else next(iter(value), None)
             if value is None and field.default is None:

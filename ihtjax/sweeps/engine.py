@@ -22,6 +22,7 @@ from ihtjax.problems.supervised import Supervised
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
 from ihtjax.solvers.base import Solver
+from ihtjax.solvers.registry import solver_named
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
 from ihtjax.sweeps.config import CERTIFIED, SweepConfig
@@ -53,7 +54,7 @@ class Engine(NamedTuple):
 
 
 # What a compiled program doesn't depend on: which trials there are, and what the problem says.
-IGNORED = "data target loss problem levels trials seed dense".split()
+IGNORED = "data target loss problem solver levels trials seed dense".split()
 
 
 def program(config: SweepConfig) -> SweepConfig:
@@ -122,6 +123,17 @@ def check_problem(problem: Any) -> Problem:
     return problem
 
 
+def one_solver(config: SweepConfig) -> Solver:
+    """The solver of a configuration that has one.
+
+    Raises:
+      InputError: it names several.
+    """
+    if len(config.solver) > 1:
+        raise InputError(f"solver: got {' and '.join(config.solver)}, expected one here")
+    return solver_named(config.solver[0])
+
+
 def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
     """Compile for a problem, a solver and a `program`; one engine serves all levels, units and sweeps of a process."""
     return compiled_once(problem, _Program(solver), config, batch)
@@ -147,7 +159,7 @@ class _Program:
         return hash(self.solver.program)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def compiled_once(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
     return compiled(problem, of.solver, config, batch)
 

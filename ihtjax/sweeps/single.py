@@ -9,9 +9,8 @@ import numpy as np
 from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
-from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved, run_block
+from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, one_solver, program, resolved, run_block
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
 
@@ -54,7 +53,7 @@ def run_trial(
     """
     problem, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
     config = resolved(config, problem)
-    engine = make_engine(problem, IHT(), program(config), check_batch(batch, problem))
+    engine = make_engine(problem, one_solver(config), program(config), check_batch(batch, problem))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
     return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names, config)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ihtjax.errors import BOOLEAN, InputError, check, one_of, plain, shown
-from ihtjax.sweeps.store.records import TABLES, Damaged, Unit
+from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import schema_of
 from ihtjax.sweeps.store.sealed import arrow_reader
@@ -175,7 +175,7 @@ def _listed(value: Any) -> list:
 def _may_hold(unit: Unit, asked: dict[str, list]) -> bool:
     """Whether rows with these values can be in a unit's files; a file that can't hold any need not be read."""
     known: dict[str, Any] = {"trial": range(unit.start, unit.stop)}
-    if unit.method != "all":
+    if isinstance(unit, Fit):
         known |= {"method": [unit.method], "s": [unit.s]}
     both = known.keys() & asked.keys()
     return all(any(value in known[column] for value in asked[column]) for column in both)

@@ -19,6 +19,7 @@ from ihtjax.text import is_printable, printable
 # Format 1 had no checksums, and called files by their paths.
 FORMAT = 2
 TABLES = ("trials", "curves", "certificates")
+METHOD = re.compile(r"(?!all$)[a-z][a-z0-9_]*(:\w+=[\w.+-]+(,\w+=[\w.+-]+)*)?")
 CONFIG_FIELDS = {
     "config": dict,
     "config_hash": str,
@@ -27,6 +28,7 @@ CONFIG_FIELDS = {
     "classes": list,
     "parameters": list,
     "metrics": list,
+    "solvers": dict,
     "batch": int,
 }
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -37,10 +39,10 @@ class Damaged(ValueError):
     """A record that can't be what was written; the text says why."""
 
 
-class Unit(NamedTuple):
-    """The trials ``start .. stop - 1`` of one method and level: one file per table, lost or kept as a whole.
+class Fit(NamedTuple):
+    """A unit of work: to fit the trials ``start .. stop - 1`` of one method and level.
 
-    Certificates are of all methods and levels at once: method "all", level 0.
+    One file per table, lost or kept as a whole; ``main_table`` is the one that is written last and makes it finished.
     """
 
     method: str
@@ -49,25 +51,68 @@ class Unit(NamedTuple):
     stop: int
 
     @property
-    def file_name(self) -> str:
-        return f"{self.method}-s{self.s:05d}-{self.start:09d}-{self.stop - 1:09d}.parquet"
+    def main_table(self) -> str:
+        return "trials"
 
     @property
-    def main_table(self) -> str:
-        """The table whose file, written last, makes the unit finished."""
-        return "certificates" if self.method == "all" else "trials"
+    def file_name(self) -> str:
+        return _file_name(self.method.replace(":", "~"), self.s, self.start, self.stop)
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """What its trials are counted within: no two units of a group hold the same trial."""
+        return self.method, self.s
+
+    @property
+    def record(self) -> list:
+        """It as JSON types."""
+        return list(self)
 
     def path(self, table: str) -> str:
         """Where its file of a table lies, below the run directory."""
         return f"{table}/{self.file_name}"
 
     def __str__(self):
-        if self.method == "all":
-            return f"certificates, trials {self.start} to {self.stop - 1}"
         return f"{self.method}, s = {self.s}, trials {self.start} to {self.stop - 1}"
 
 
-UNIT_FILE = re.compile(r"(iht|gd|all)-s(\d{5})-(\d{9,10})-(\d{9,10})\.parquet")
+class Certify(NamedTuple):
+    """A unit of work: to certify the trials ``start .. stop - 1`` of all methods and levels, which share their rows."""
+
+    start: int
+    stop: int
+
+    @property
+    def main_table(self) -> str:
+        return "certificates"
+
+    @property
+    def file_name(self) -> str:
+        return _file_name(*OF_ALL, self.start, self.stop)
+
+    @property
+    def group(self) -> tuple[str, int]:
+        return OF_ALL
+
+    @property
+    def record(self) -> list:
+        return [*OF_ALL, *self]
+
+    def path(self, table: str) -> str:
+        return f"{table}/{self.file_name}"
+
+    def __str__(self):
+        return f"certificates, trials {self.start} to {self.stop - 1}"
+
+
+Unit = Fit | Certify
+# How files and records spell all methods and levels.
+OF_ALL = "all", 0
+UNIT_FILE = re.compile(r"(.{1,200})-s(\d{5})-(\d{9,10})-(\d{9,10})\.parquet")
+
+
+def _file_name(method: str, s: int, start: int, stop: int) -> str:
+    return f"{method}-s{s:05d}-{start:09d}-{stop - 1:09d}.parquet"
 
 
 def unit_of(file_name: str) -> Unit | None:
@@ -75,8 +120,16 @@ def unit_of(file_name: str) -> Unit | None:
     match = UNIT_FILE.fullmatch(file_name)
     if match is None:
         return None
-    unit = Unit(match[1], int(match[2]), int(match[3]), int(match[4]) + 1)
-    return unit if unit.start < unit.stop and unit.file_name == file_name else None
+    unit = unit_from([match[1].replace("~", ":"), int(match[2]), int(match[3]), int(match[4]) + 1])
+    return unit if unit and unit.start < unit.stop and unit.file_name == file_name else None
+
+
+def unit_from(record: list) -> Unit | None:
+    """The unit in its ``record``; None if the method is none."""
+    method, s, start, stop = record
+    if (method, s) == OF_ALL:
+        return Certify(start, stop)
+    return Fit(method, s, start, stop) if isinstance(method, str) and METHOD.fullmatch(method) else None
 
 
 def with_checksum(content: dict[str, Any]) -> bytes:
@@ -120,7 +173,7 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
       Damaged: a value is of the wrong type or out of range, or the values contradict each other.
     """
-    content = {"metrics": ["accuracy"]} | content  # all that there were
+    content = {"metrics": ["accuracy"], "solvers": {"iht": ""}} | content  # all that there were
     for name, kind in CONFIG_FIELDS.items():
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
             raise Damaged(f"{name}: expected {kind.__name__}")
@@ -139,6 +192,11 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
         raise Damaged(
             f"{n} parameters don't fit {len(content['classes'])} classes, {len(content['features'])} features"
         )
+    for method, its_hash in content["solvers"].items():
+        if not METHOD.fullmatch(method) or not (its_hash == "" or SHA256.fullmatch(str(its_hash))):
+            raise Damaged(f"solvers: got {method!r}: {its_hash!r}, expected methods, each with 64 hex digits or none")
+    if len(content["solvers"]) != len(config.solver):
+        raise Damaged(f"solvers: got {len(content['solvers'])}, expected {len(config.solver)}")
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
     return content | {"config": config.to_json()}
@@ -164,18 +222,18 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     """
     try:
         method, s, start, stop = entry["unit"]
+        unit = unit_from(entry["unit"])
         files, environment = entry["files"], entry["environment"]
     except (TypeError, KeyError, ValueError) as error:
         raise Damaged(f"a unit without its four parts, its files and its environment: {error}") from error
     n = len(stored["parameters"])
-    levels = {"iht": (1, n), "gd": (n, n), "all": (0, 0)}.get(method) if isinstance(method, str) else None
-    if levels is None:
-        raise Damaged(f"method {method!r}, expected iht, gd or all")
-    if not whole_number(*levels).holds(s) or s > MAX_LEVEL:
-        raise Damaged(f"level {s!r}, expected {whole_number(*levels).text}")
+    if unit is None or (isinstance(unit, Fit) and method not in ("gd", *stored["solvers"])):
+        raise Damaged(f"method {method!r}, expected one of this run's, {', '.join(('gd', *stored['solvers']))}")
+    levels = whole_number(n if method == "gd" else 1, n)
+    if isinstance(unit, Fit) and not (levels.holds(s) and s <= MAX_LEVEL):
+        raise Damaged(f"level {s!r}, expected {levels.text}")
     if not (TRIALS.holds(start) and TRIALS.holds(stop) and start < stop):
         raise Damaged(f"trials from {start!r} to before {stop!r}")
-    unit = Unit(method, s, start, stop)
     if not isinstance(files, dict) or not isinstance(environment, dict):
         raise Damaged(f"{unit}: expected files and environment as objects")
     values = [one for value in environment.values() for one in (value if isinstance(value, list) else [value])]
@@ -185,8 +243,8 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     environment = {printable(name): _printable_value(value) for name, value in environment.items()}
     files = {path.removesuffix(f"/{unit.file_name}"): of_file for path, of_file in files.items()}  # format 1
     trials, points = stop - start, stored["config"]["curve_points"]
-    expected = {"certificates": None} if method == "all" else {"trials": trials}
-    if method != "all" and points:
+    expected = {"trials": trials} if isinstance(unit, Fit) else {"certificates": None}
+    if isinstance(unit, Fit) and points:
         expected["curves"] = trials * min(points, stored["config"]["steps"] + 1)
     if files.keys() != expected.keys():
         raise Damaged(f"{unit}: files of {', '.join(map(str, files)) or 'nothing'}, expected {', '.join(expected)}")
@@ -199,14 +257,14 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
             raise Damaged(f"{unit}: {table} without its bytes and rows")
         if rows is not None and of_file["rows"] != rows:
             raise Damaged(f"{unit}: {of_file['rows']} rows of {table}, expected {rows}")
-    if method == "all":
+    if isinstance(unit, Certify):
         for name in ("levels", "enumerated"):
             its = environment.get(name)
             if not isinstance(its, list) or not all(whole_number(1, n).holds(level) for level in its):
                 raise Damaged(f"{unit}: expected {name} as a list of levels")
         if not whole_number(1).holds(environment.get("format", 1)):
             raise Damaged(f"{unit}: format {environment['format']!r}, expected {whole_number(1).text}")
-    return unit, {"unit": list(unit), "files": files, "environment": environment}
+    return unit, {"unit": unit.record, "files": files, "environment": environment}
 
 
 def _printable_value(value: Any) -> Any:
@@ -242,7 +300,7 @@ class Held:
 
     def add(self, unit: Unit) -> bool:
         """Add a unit, unless some of its trials are held already; say whether it was added."""
-        its = self.intervals.setdefault((unit.method, unit.s), [])
+        its = self.intervals.setdefault(unit.group, [])
         at = bisect.bisect_left(its, (unit.start, unit.stop))
         if (at > 0 and its[at - 1][1] > unit.start) or (at < len(its) and its[at][0] < unit.stop):
             return False

@@ -167,7 +167,7 @@ class RunDirectory:
         return self.survey().whole if listed is None else listed
 
     def write_units(self, units: Units) -> None:
-        entries = [units[unit] for unit in sorted(units)]
+        entries = [units[unit] for unit in sorted(units, key=lambda unit: unit.file_name)]
         files.write_atomically(self.path / "manifest.json", with_checksum({"units": entries}))
 
     # Results.
@@ -175,7 +175,7 @@ class RunDirectory:
     def write_unit(self, unit: Unit, tables: dict[str, pa.Table], environment: dict[str, Any]) -> None:
         """Write a unit's files, its main one last, then list it in the manifest: only then it counts as finished."""
         stored, listed = self.record(), self.units()
-        entry: dict[str, Any] = {"unit": list(unit), "files": {}, "environment": environment}
+        entry: dict[str, Any] = {"unit": unit.record, "files": {}, "environment": environment}
         for name in sorted(tables, key=lambda name: name == unit.main_table):
             table = tables[name]
             data = sealed_parquet(table, {"table": name, "rows": table.num_rows, "run": stored} | entry)
@@ -294,7 +294,7 @@ class RunDirectory:
         files.remove_temporaries(self.path, r"(config|manifest)\.json")
         for table in TABLES:
             if (self.path / table).is_dir():
-                files.remove_temporaries(self.path / table, r"(iht|gd|all)-s\d+-\d+-\d+\.parquet")
+                files.remove_temporaries(self.path / table, r"[a-z][\w~=,.+-]*-s\d+-\d+-\d+\.parquet")
 
     def aside(self) -> list[str]:
         """The foreign files that gave way to results, as paths below the run directory."""
@@ -377,7 +377,14 @@ class RunDirectory:
             return None
         levels = sorted({s for content in found for s in content["config"]["levels"]})
         trials = max(content["config"]["trials"] for content in found)
-        return found[0] | {"config": found[0]["config"] | {"levels": levels, "trials": trials}}
+        every = {
+            method: (text, its_hash)
+            for content in found
+            for (method, its_hash), text in zip(content["solvers"].items(), content["config"]["solver"])
+        }
+        filled = {"levels": levels, "trials": trials, "solver": [text for text, _ in every.values()]}
+        solvers = {method: its_hash for method, (_, its_hash) in every.items()}
+        return found[0] | {"config": found[0]["config"] | filled, "solvers": solvers}
 
     # Files.
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ihtjax.sweeps.store.records import Damaged, Unit
+from ihtjax.sweeps.store.records import Certify, Damaged, Unit
 from ihtjax.sweeps.store.sealed import arrow_reader, configuration_of, has_seal, record_in
 
 INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
@@ -153,10 +153,13 @@ def _fits(rows: pa.Table, unit: Unit, table: str, stored: dict[str, Any]) -> boo
         return False
     trial, s, method = rows["trial"].to_numpy(), rows["s"].to_numpy(), rows["method"]
     trials, n = np.arange(unit.start, unit.stop), len(stored["parameters"])
-    if table == "certificates":
-        dense = pc.equal(method, "gd").to_numpy()
-        known = np.isin(trial, trials) & (s >= 1) & np.where(dense, s == n, s <= n)
-        keys = np.stack([dense, s, trial])
+    if isinstance(unit, Certify):
+        codes = pc.index_in(method, pa.array(["gd", *stored["solvers"]]))
+        if codes.null_count:
+            return False
+        which = codes.to_numpy()
+        known = np.isin(trial, trials) & (s >= 1) & np.where(which == 0, s == n, s <= n)
+        keys = np.stack([which, s, trial])
         return bool(known.all()) and len(trial) > 0 and np.unique(keys, axis=1).shape == keys.shape
     if method.unique().to_pylist() != [unit.method] or not (s == unit.s).all():
         return False

@@ -83,4 +83,4 @@ def is_record_of(record: dict[str, Any] | None, unit: Unit, table: str, stored: 
     """Whether a file's record is that of this unit's file of this table and configuration."""
     if record is None or configuration_of(record) != stored["config_hash"]:
         return False
-    return (record.get("table"), record.get("unit")) == (table, list(unit))
+    return (record.get("table"), record.get("unit")) == (table, unit.record)
