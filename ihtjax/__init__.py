@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
     from ihtjax.problems.supervised import Supervised as Supervised
     from ihtjax.solvers.algorithms import Solution as Solution
     from ihtjax.solvers.algorithms import iht as iht
-    from ihtjax.solvers.algorithms import iht_step as iht_step
     from ihtjax.solvers.algorithms import keep_largest as keep_largest
     from ihtjax.solvers.algorithms import solve as solve
     from ihtjax.solvers.base import Iterate as Iterate
@@ -34,6 +33,7 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
     from ihtjax.solvers.base import Solver as Solver
     from ihtjax.solvers.certificate import Certificate as Certificate
     from ihtjax.solvers.certificate import certify as certify
+    from ihtjax.solvers.iht import iht_step as iht_step
     from ihtjax.solvers.lipschitz import estimate_lipschitz as estimate_lipschitz
     from ihtjax.solvers.threshold import hard_threshold as hard_threshold
     from ihtjax.study.atlas import Atlas as Atlas
@@ -76,7 +76,7 @@ _HOMES = {
     "gaps": "study.summaries",
     "hard_threshold": "solvers.threshold",
     "iht": "solvers.algorithms",
-    "iht_step": "solvers.algorithms",
+    "iht_step": "solvers.iht",
     "keep_largest": "solvers.algorithms",
     "load": "sweeps.store.reading",
     "report": "paper.page",

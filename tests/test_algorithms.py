@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import reference
 from test_environment import EVERYTHING
 
 from ihtjax import InputError, iht, iht_step, keep_largest, solve
+from ihtjax.solvers.algorithms import _solve
+from ihtjax.solvers.iht import IHT
 
 A = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
 TRUTH = np.array([0, 2, 0, 0, -3, 0, 0, 1], np.float32)
@@ -377,3 +380,46 @@ def test_no_setting_of_jax_changes_what_the_librarys_functions_find():
     assert len(plain) == len(strange) > 40
     for here, there in zip(plain, strange):
         np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6)
+
+
+def test_solve_with_other_data_compiles_nothing():
+    """The rows are arguments: the same f with others of the same shapes is the same program."""
+    traced = []
+
+    def squares(x, rows):
+        traced.append(len(rows["A"]))
+        return jnp.mean((rows["A"] @ x - rows["b"]) ** 2)
+
+    def solved(seed):
+        A = np.random.default_rng(seed).normal(size=(40, 6)).astype("f4")
+        truth = np.array([0, 3, 0, 0, -2, 0], "f4")
+        return solve(squares, jnp.zeros(6), 2, ({"A": A, "b": A @ truth},), steps=300), truth
+
+    first, truth = solved(1)
+    size, calls = _solve._cache_size(), len(traced)
+    for seed in (2, 3):
+        second, truth = solved(seed)
+        assert np.abs(second.theta - truth).max() < 1e-4
+    assert _solve._cache_size() == size
+    assert len(traced) == calls
+    assert np.abs(first.theta - truth).max() < 1e-4 and first.step_size != second.step_size
+
+
+def test_solve_by_another_solver():
+    @dataclass(frozen=True)
+    class Halved(IHT):
+        """IHT with half the step."""
+
+        name = "halved"
+
+        def step(self, objective, state, s, k):
+            return super().step(objective._replace(step_size=objective.step_size / 2), state, s, k)
+
+    f = lambda x: jnp.sum((x - jnp.array([3.0, 1.0, 2.0])) ** 2)  # noqa: E731
+    by_half = solve(f, jnp.ones(3), 2, solver=Halved(), step_size=0.25, steps=3)
+    by_iht = solve(f, jnp.ones(3), 2, solver="iht", step_size=0.125, steps=3)
+    assert np.array_equal(by_half.theta, by_iht.theta)
+    with pytest.raises(InputError, match="solver: got 'htpp', which is none"):
+        solve(f, jnp.ones(3), 2, solver="htpp")
+    with pytest.raises(InputError, match="args: got .*expected a tuple"):
+        solve(f, jnp.ones(3), 2, jnp.ones(3))

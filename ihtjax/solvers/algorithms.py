@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
+from jax import lax, random
 from jax.flatten_util import ravel_pytree
 
-from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, check, is_traced, shown, whole_number
+from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, an, check, is_traced, shown, whole_number
+from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.draws import root_key
-from ihtjax.solvers.iht import iht_step
 from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz
+from ihtjax.solvers.registry import check_solver, solver_named
 from ihtjax.solvers.threshold import hard_threshold, transfers_allowed
 
 
@@ -107,6 +108,9 @@ def _float_leaves(name: str, tree: Any) -> Any:
         raise InputError(f"{name}: got {shown(tree)}, expected an array of floats or a pytree of such ones") from error
 
 
+OF_SOLVER = 3  # of the key for what a solver draws; the Monte Carlo draws take what 0 .. 2 make of it
+
+
 class Solution(NamedTuple):
     """Where `solve` ended.
 
@@ -128,22 +132,28 @@ def solve(
     f: Callable,
     theta0: Any,
     s: jax.Array | int,
+    args: tuple = (),
     *,
+    solver: str | Solver = "iht",
     step_size: jax.Array | float | None = None,
     steps: int = 10_000,
     n_monte: int = 100,
     key: jax.Array | None = None,
     ht_tol: jax.Array | float = 1e-3,
 ) -> Solution:
-    """Minimise f over the vectors with at most s nonzero entries by IHT, Algorithm 1.
+    """Minimise f over the vectors with at most s nonzero entries, by IHT, Algorithm 1, or another solver.
 
-    ``theta0``, ``s``, ``step_size``, ``key`` and ``ht_tol`` are data: ``jax.jit`` may trace them and ``jax.vmap`` map
-    over them. Values that are traced aren't checked, and a flat objective's step size is infinite then.
+    ``theta0``, ``s``, ``args``, ``step_size``, ``key`` and ``ht_tol`` are data: ``jax.jit`` may trace them and
+    ``jax.vmap`` map over them, and a call with the same f and others of the same shapes compiles nothing. Values that
+    are traced aren't checked, and a flat objective's step size is infinite then.
 
     Args:
-      f: differentiable objective, maps parameters of the structure of ``theta0`` to a scalar.
+      f: differentiable objective, maps parameters of the structure of ``theta0``, and ``args``, to a scalar.
       theta0: where to start, an array or a pytree of arrays with n entries in all; H_s is applied to it first.
       s: sparsity level, 1 .. n.
+      args: what f takes after the parameters, such as the rows of a table; arrays, or pytrees of them. What f finds
+        elsewhere is compiled in.
+      solver: a `Solver`, or the name of one: "iht", or "module:name" with options as in "module:name:momentum=0.9".
       step_size: gamma; if None, 1 / L-hat_2s from `estimate_lipschitz` with standard normal draws.
       steps: how many steps to run.
       n_monte: Monte Carlo draws for L-hat_2s.
@@ -151,15 +161,23 @@ def solve(
       ht_tol: largest absolute gradient entry that counts as vanishing.
 
     Raises:
-      InputError: a number is out of range, theta0 isn't of finite floats, f doesn't map it to a real scalar, or no
-        step size can be estimated because f's gradient is the same, or not finite, wherever it was sampled.
+      InputError: a number is out of range, theta0 isn't of finite floats, f doesn't map it to a real scalar, there is
+        no such solver, or no step size can be estimated because f's gradient is the same, or not finite, wherever it
+        was sampled.
 
     Example:
       >>> solution = solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2), jnp.zeros(3), s=2)
       >>> [f"{entry:.3f}" for entry in solution.theta], bool(solution.certificate.ht_stable)
       (['3.000', '0.000', '2.000'], True)
+      >>> def squares(x, A, b):
+      ...     return jnp.mean((A @ x - b) ** 2)
+      >>> A, b = jnp.array([[1., 0., 1.], [0., 1., 1.], [1., 1., 0.]]), jnp.array([2., 0., 2.])
+      >>> [f"{entry:.3f}" for entry in solve(squares, jnp.zeros(3), 1, (A, b)).theta]
+      ['2.000', '0.000', '0.000']
     """
     check("f", f, FUNCTION)
+    args = check("args", tuple(args) if isinstance(args, list) else args, an(tuple))
+    its_solver = solver_named(solver) if isinstance(solver, str) else check_solver(solver)
     flat, unravel = ravel_pytree(_float_leaves("theta0", theta0))
     if not flat.size:
         raise InputError(f"theta0: got {shown(theta0)}, expected at least one parameter")
@@ -177,12 +195,12 @@ def solve(
         hash(f)
     except TypeError:
         f = partial(f)  # jit needs a hash, and a partial has one, that of its identity
-    loss = jax.eval_shape(f, unravel(flat))
+    loss = jax.eval_shape(f, unravel(flat), *args)
     if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise InputError(f"f: got {shown(loss)} at theta0, expected a real scalar")
     with jax.threefry_partitionable(True):
         theta, loss, gamma, certificate = _solve(
-            flat, s, step_size, key, ht_tol, f=f, unravel=unravel, steps=steps, n_monte=n_monte
+            flat, s, args, step_size, key, ht_tol, f=f, unravel=unravel, solver=its_solver, steps=steps, n_monte=n_monte
         )
     if step_size is None and not is_traced(gamma) and not np.isfinite(gamma):
         raise InputError(
@@ -192,19 +210,18 @@ def solve(
     return Solution(unravel(theta), loss, gamma, certificate)
 
 
-@partial(jax.jit, static_argnames=("f", "unravel", "steps", "n_monte"))
-def _solve(theta0, s, step_size, key, ht_tol, *, f, unravel, steps, n_monte):
-    def objective(theta):
-        return f(unravel(theta))
+@partial(jax.jit, static_argnames=("f", "unravel", "solver", "steps", "n_monte"))
+def _solve(theta0, s, args, step_size, key, ht_tol, *, f, unravel, solver, steps, n_monte):
+    def loss(theta):
+        return f(unravel(theta), *args)
 
-    gradient = jax.grad(objective)
+    gradient = jax.grad(loss)
     if step_size is None:
         draw = partial(jax.random.normal, dtype=theta0.dtype)
         step_size = 1 / estimate_lipschitz(key, gradient, draw, theta0.size, s, n_monte)
     step_size = jnp.asarray(step_size, theta0.dtype)
-    theta, _ = lax.scan(
-        lambda theta, _: (iht_step(gradient, theta, step_size, s), None),
-        hard_threshold(theta0, s),
-        length=steps,
-    )
-    return theta, objective(theta), step_size, certify(theta, gradient(theta), step_size, s, ht_tol)
+    objective = Objective(loss, gradient, step_size)
+    start = solver.init(objective, hard_threshold(theta0, s), s, random.fold_in(key, OF_SOLVER))
+    state = lax.fori_loop(0, steps, lambda k, state: solver.step(objective, state, s, k), start)
+    theta = state.theta
+    return theta, loss(theta), step_size, certify(theta, gradient(theta), step_size, s, ht_tol)
