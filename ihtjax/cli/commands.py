@@ -14,7 +14,7 @@ import click
 
 from ihtjax import interrupts
 from ihtjax.errors import InputError
-from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_levels
+from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_levels, parse_widths
 from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
@@ -25,6 +25,13 @@ class Levels(click.ParamType):
 
     def convert(self, value, param, ctx):
         return parse_levels(value) if isinstance(value, str) else value
+
+
+class Widths(click.ParamType):
+    name = "widths"
+
+    def convert(self, value, param, ctx):
+        return parse_widths(value) if isinstance(value, str) else value
 
 
 class StepSize(click.ParamType):
@@ -90,6 +97,8 @@ def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.Ma
 def _click_type(field):
     if field.name == "levels":
         return Levels()
+    if field.name == "hidden":
+        return Widths()
     if field.name == "step_size":
         return StepSize()
     if field.name == "solver":

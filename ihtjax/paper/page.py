@@ -177,6 +177,8 @@ def trial_again(run: Evidence) -> str:
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)
         if value != field.default and not field.metadata.get("sweep_only"):
+            if field.name == "hidden":
+                value = ",".join(map(str, value))
             every = value if isinstance(value, tuple) else (value,)  # several targets
             words += [word for one in every for word in ([_flag(field.name)] + [str(one)] * (one is not True))]
     # Its default is the device's, and not every device's is the same.

@@ -24,6 +24,7 @@ class Option(NamedTuple):
 
 # What the paper states: the values that are as stated, and its words.
 STATED = {
+    "model": (("linear",), "one layer with softmax, 15 parameters (IV)"),
     "data": (("iris",), "Iris, 150 rows, split 120 to 30 (IV)"),
     "levels": ((list(range(1, 15)),), "1 to 14 (IV-A)"),
     "solver": ((["iht"],), "Algorithm 1, iterative hard thresholding"),
@@ -41,6 +42,7 @@ STATED = {
 # Medians from: ihtjax sweep results/torch --init torch_linear --levels 3,14 --steps 1 --curve-points 0
 INFERRED = {
     "loss": "MSE, CE and BCE are named for networks in general (III-E), none for the experiment",
+    "activation": "sigmoid, tanh and ReLU are named for networks in general (III-E); the experiment's network has none",
     "n_monte": "n_monte, without a number (III-F)",
     "seed": "the seeds of Figs. 8, 14 and 15 (21, 42, 84), whose draws cannot be had again",
     "init": "randomly (III-F, IV-A), without a distribution. With PyTorch's usual one (torch_linear) Fig. 9 reverses: "

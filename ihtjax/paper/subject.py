@@ -4,6 +4,7 @@ from typing import Any
 
 from ihtjax.errors import InputError
 from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.words import network
 from ihtjax.text import printable
 
 LOSSES = {
@@ -23,7 +24,7 @@ class Subject:
       stored: the configuration's record.
 
     Attributes:
-      loss: such as "squared error", or the name of a problem of the user's.
+      loss: such as "squared error" or "cross-entropy of an mlp (..)", or the name of a problem of the user's.
       data: what ``--data`` or ``--problem`` named.
       is_softmax: whether it is softmax regression, the paper's network, on whatever data.
       metrics: what it measures beside its loss.
@@ -41,7 +42,10 @@ class Subject:
             )
         self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"]
         self.data = config.problem or config.data
-        self.is_softmax = config.problem is None and config.loss in (None, "cross_entropy")
+        is_linear = config.problem is None and config.model == "linear"
+        if config.problem is None and not is_linear:
+            self.loss += f" of an {network(config)}"
+        self.is_softmax = is_linear and config.loss in (None, "cross_entropy")
         self.metrics: list[str] = stored["metrics"]
         self.classes: list[str] = stored["classes"]
 
@@ -61,7 +65,9 @@ class Subject:
             "accuracy": ("accuracy" in self.metrics, f"the run has no accuracy: {of}"),
             "iris": (
                 self.is_softmax and self.data == "iris",
-                f"the paper's experiments are of Iris, this run is of {self.data}",
+                f"the paper's experiments are of Iris, this run is of {self.data}"
+                if self.data != "iris"
+                else f"the paper's experiments are of softmax regression, and the run is not: {of}",
             ),
         }
         return next((why for has, why in map(lacking.__getitem__, needs) if not has), "")

@@ -57,9 +57,9 @@ class Problem(abc.ABC):
         return (), None
 
     def draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Initial parameters in an array of this shape, of some multiple of n entries; here standard normal.
+        """Initial parameters, vector after vector, in an array of this shape of some multiple of n entries.
 
-        Drawn as float32 whatever the precision, so that it doesn't change them.
+        Here standard normal. Drawn as float32 whatever the precision, so that it doesn't change them.
         """
         return random.normal(key, shape, jnp.float32).astype(self.dtype)
 

@@ -30,6 +30,7 @@ from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import certificates_schema
+from ihtjax.sweeps.words import network
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50
@@ -50,7 +51,7 @@ def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Sp
     """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
     problem = make_problem(dataclasses.replace(config, precision="float64") if config.problem is None else config)
     if not isinstance(problem, Linear) or problem.criterion.name != "cross_entropy":
-        what = problem.criterion.name if isinstance(problem, Linear) else config.problem
+        what = problem.criterion.name if isinstance(problem, Linear) else config.problem or network(config)
         raise InputError(f"{what}: no oracle for this problem, expected a linear model under cross_entropy")
     with draws.settings("float64"):
         seeds = np.array(list(data_seeds), np.uint32)

@@ -35,8 +35,8 @@ def option(default, help, expects, **metadata):
     return dataclasses.field(default=default, metadata={"help": help, "expects": expects, **metadata})
 
 
-def choice(default, help, *choices):
-    return option(default, help, one_of(*choices), metavar="|".join(choices))
+def choice(default, help, *choices, **metadata):
+    return option(default, help, one_of(*choices), metavar="|".join(choices), **metadata)
 
 
 PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
@@ -61,8 +61,16 @@ SOLVERS = Expectation(
     "names of solvers, or module:name of a solver of your own, either with options as in name:option=value",
     lambda v: isinstance(v, tuple) and len(v) > 0 and all(isinstance(s, str) and SOLVER.fullmatch(s) for s in v),
 )
+# The models of a table, each with the options of its own; `engine.MODELS`, which needs JAX, holds their classes.
+MODELS: dict[str, tuple[str, ...]] = {"linear": (), "mlp": ("hidden", "activation")}
+MODEL_OPTIONS = tuple(dict.fromkeys(name for names in MODELS.values() for name in names))
 # What a problem of the user's says itself.
-SAID_BY_PROBLEM = ("data", "target", "loss", "init", "standardize")
+SAID_BY_PROBLEM = ("data", "target", "model", *MODEL_OPTIONS, "loss", "init", "standardize")
+WIDTH = whole_number(1, MAX_LEVEL)
+WIDTHS = Expectation(
+    "the widths of the hidden layers, whole numbers such as 16 or (16, 8)",
+    lambda v: isinstance(v, tuple) and len(v) > 0 and all(map(WIDTH.holds, v)),
+)
 LEVELS = Expectation(
     "whole numbers from 1 to the number of parameters, such as (3, 5, 7)",
     lambda v: isinstance(v, tuple) and len(v) > 0 and all(LEVEL.holds(s) for s in v),
@@ -113,6 +121,11 @@ class SweepConfig:
         metavar="NAME",
         of_rows=False,  # the method is a column
     )
+    model: str = choice("linear", "of the table: one layer, or a multi-layer perceptron", *MODELS, later=True)
+    hidden: tuple[int, ...] | None = option(
+        None, "widths of an mlp's hidden layers, as 16 or 16,8", WIDTHS, metavar="WIDTHS", later=True
+    )
+    activation: str = choice("tanh", "of an mlp's hidden layers", "tanh", "sigmoid", "relu", later=True)
     levels: tuple[int, ...] | None = option(
         None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True, of_rows=False
     )
@@ -139,6 +152,8 @@ class SweepConfig:
                 value = _as_levels(value)
             if field.name == "solver" and isinstance(value, str | list):
                 value = (value,) if isinstance(value, str) else tuple(value)
+            if field.name == "hidden":
+                value = _as_widths(value)
             if field.name == "target" and isinstance(value, tuple | list):  # as the command line gives it
                 value = tuple(value) if len(value) > 1 else next(iter(value), None)
             if value is None and field.default is None:
@@ -158,6 +173,17 @@ class SweepConfig:
                         f"{field.name}: got {getattr(self, field.name)!r} beside a problem, which says that itself; "
                         "leave one of them out"
                     )
+            return
+        own = MODELS[self.model]
+        for field in dataclasses.fields(self):
+            if field.name in MODEL_OPTIONS and field.name not in own and getattr(self, field.name) != field.default:
+                whose = " or ".join(model for model, names in MODELS.items() if field.name in names)
+                raise InputError(
+                    f"{field.name}: got {getattr(self, field.name)!r} for the {self.model} model, which has none; say "
+                    f"model {whose}, or leave it out"
+                )
+        if "hidden" in own and self.hidden is None:
+            raise InputError(f"hidden: missing, expected {WIDTHS.text}; or say model linear, which has none")
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
@@ -209,6 +235,21 @@ def parse_levels(text: str) -> tuple[int, ...]:
             raise InputError(f"levels: got {text!r}, expected {wanted}")
         levels += range(first, last + 1)
     return tuple(levels)
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Widths of layers from text such as "16" or "16,8"."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d{1,5}", part) for part in parts):
+        raise InputError(f"hidden: got {text!r}, expected the widths of the hidden layers, as in 16 or 16,8")
+    return tuple(map(int, parts))
+
+
+def _as_widths(widths: Any) -> Any:
+    """One width or several as a tuple; what isn't widths stays as it is, for the check."""
+    if WIDTH.holds(plain(widths)):
+        return (plain(widths),)
+    return tuple(map(plain, widths)) if isinstance(widths, list | tuple) else widths
 
 
 def _as_levels(levels: Any) -> Any:

@@ -18,6 +18,7 @@ from ihtjax.foreign import named
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
+from ihtjax.problems.mlp import MLP
 from ihtjax.problems.supervised import Supervised
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers import draws
@@ -25,7 +26,8 @@ from ihtjax.solvers.base import Solver
 from ihtjax.solvers.registry import solver_named
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
-from ihtjax.sweeps.config import CERTIFIED, SweepConfig
+from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, SweepConfig
+from ihtjax.sweeps.config import MODELS as OPTIONS_OF_MODELS
 from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
 from ihtjax.text import is_printable, printable
 
@@ -54,7 +56,9 @@ class Engine(NamedTuple):
 
 
 # What a compiled program doesn't depend on: which trials there are, and what the problem says.
-IGNORED = "data target loss problem solver levels trials seed dense".split()
+IGNORED = (*"data target loss problem model solver levels trials seed dense".split(), *MODEL_OPTIONS)
+# The models of a table, by name; `config.MODELS` says which options each takes.
+MODELS: dict[str, Callable[..., Supervised]] = {"linear": Linear, "mlp": MLP}
 
 
 def program(config: SweepConfig) -> SweepConfig:
@@ -69,7 +73,8 @@ def make_problem(config: SweepConfig) -> Problem:
         return problem_named(config.problem)
     kind = None if config.loss is None else LOSSES[config.loss].target
     table = load_table(config.data, config.target, kind)
-    return problem_of(table, config.loss, config.standardize, config.init, config.precision)
+    own = tuple((name, getattr(config, name)) for name in OPTIONS_OF_MODELS[config.model])
+    return problem_of(table, config.model, own, config.loss, config.standardize, config.init, config.precision)
 
 
 def content(config: SweepConfig, problem: Problem) -> str:
@@ -97,10 +102,12 @@ def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
 
 
 @functools.lru_cache(maxsize=8)
-def problem_of(table: Table, loss: str | None, standardize: str, init: str, precision: str) -> Problem:
-    """A linear model of a table; the loss for classes or for numbers where none is named."""
+def problem_of(
+    table: Table, model: str, own: tuple, loss: str | None, standardize: str, init: str, precision: str
+) -> Problem:
+    """A model of a table, with the options of its own; the loss for classes or for numbers where none is named."""
     criterion = LOSSES[loss or ("cross_entropy" if table.class_names else "squared")]
-    return Linear(table, criterion, init, standardize, np.dtype(precision))
+    return MODELS[model](table, criterion, **dict(own), init=init, standardize=standardize, dtype=np.dtype(precision))
 
 
 @functools.lru_cache(maxsize=8)

@@ -98,15 +98,16 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
     estimated = f" = 1 / L-hat_2s, L-hat_2s = {r.lipschitz_estimate:.6g}" if config.step_size is None else " (given)"
     if config.step_size == CERTIFIED:
         estimated = ", at most 1 / L_2s for certain"
+    width = max(map(len, ("parameter", *ran.names)))
     lines = [
         "s = {}, data seed {}, init seed {}, support seed {}".format(ran.s, *ran.seeds),
         f"step size {r.step_size:.6g}{estimated}",
         "",
-        f"{'parameter':>9}  {'start':>12}  {'end':>12}  {'gradient':>12}",
+        f"{'parameter':>{width}}  {'start':>12}  {'end':>12}  {'gradient':>12}",
     ]
     for name, start, end, slope in zip(ran.names, r.theta0, r.theta, r.gradient):
         numbers = [f"{v:#12.7g}" if v else f"{'.':>12}" for v in (start, end)]
-        lines.append(f"{name:>9}  {numbers[0]}  {numbers[1]}  {slope:z12.3e}")
+        lines.append(f"{name:>{width}}  {numbers[0]}  {numbers[1]}  {slope:z12.3e}")
     reached = "never" if r.steps_to_stop_loss == NEVER else f"at step {r.steps_to_stop_loss:,}"
     lines += [
         "",

@@ -1,7 +1,7 @@
 """What a configuration and its data are, in a line for people."""
 
 from ihtjax.problems.table import Table
-from ihtjax.sweeps.config import CERTIFIED, SweepConfig
+from ihtjax.sweeps.config import CERTIFIED, MODELS, SweepConfig
 from ihtjax.text import printable
 
 # What problems measure, in words, and how its values are written.
@@ -20,6 +20,13 @@ def unit(config: SweepConfig, form: str = " {}") -> str:
     return form.format("nats") if in_nats else ""
 
 
+def network(config: SweepConfig) -> str:
+    """The model of the table, with the options of its own."""
+    own = {name: getattr(config, name) for name in MODELS[config.model]}
+    said = [f"{k} {'-'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in own.items()]
+    return f"{config.model} ({', '.join(said)})" if said else config.model
+
+
 def rule(config: SweepConfig) -> str:
     """How the configuration chooses step sizes."""
     if config.step_size is None:
@@ -31,6 +38,7 @@ def conditions(config: SweepConfig) -> str:
     """What a table's header says of the configuration, in a line or two: enough to tell runs apart."""
     what = [f"{printable(config.problem or config.data)}, {config.steps:,} steps, seed {config.seed}"]
     what += [f"init {config.init}"] * (config.problem is None)
+    what += [network(config)] * (config.model != "linear")
     what += [f"loss {config.loss}"] * (config.loss not in (None, "cross_entropy"))
     what += [f"standardised by {config.standardize}"] * (config.standardize != "train")
     what += [config.precision] * (config.precision != "float32")

@@ -7,6 +7,7 @@ same trial.
 
 import bisect
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -188,15 +189,14 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     config = config_in(content)
     if config.levels is None or config.levels[-1] > n:
         raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
-    if config.loss == "cross_entropy" and n != len(content["classes"]) * (len(content["features"]) + 1):
-        raise Damaged(
-            f"{n} parameters don't fit {len(content['classes'])} classes, {len(content['features'])} features"
-        )
     for method, its_hash in content["solvers"].items():
         if not METHOD.fullmatch(method) or not (its_hash == "" or SHA256.fullmatch(str(its_hash))):
             raise Damaged(f"solvers: got {method!r}: {its_hash!r}, expected methods, each with 64 hex digits or none")
     if len(content["solvers"]) != len(config.solver):
         raise Damaged(f"solvers: got {len(content['solvers'])}, expected {len(config.solver)}")
+    sizes = len(content["features"]), *(config.hidden or ()), len(content["classes"])
+    if config.loss == "cross_entropy" and n != sum(q * (d + 1) for d, q in itertools.pairwise(sizes)):
+        raise Damaged(f"{n} parameters don't fit layers of {', '.join(map(str, sizes))}, from features to classes")
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
     return content | {"config": config.to_json()}
