@@ -53,6 +53,10 @@ class Loss(abc.ABC):
 
         V ``[q, d + 1, B]`` holds those of all outputs. A loss may ask for fewer, or in other units.
         """
+        return self.differences(V)
+
+    def differences(self, V: jax.Array) -> list:
+        """The same in the units of z, those that `residuals` are derivatives by."""
         return list(V)
 
     def targets(self, y: np.ndarray, dtype: np.dtype) -> list:
@@ -95,7 +99,10 @@ class CrossEntropy(Loss):
     # Outputs are less the last class's, in units of ln 2: K - 1 of them.
 
     def directions(self, V):
-        return [(v - V[-1]) * V.dtype.type(1 / LN2) for v in V[:-1]]
+        return [v * V.dtype.type(1 / LN2) for v in self.differences(V)]
+
+    def differences(self, V):
+        return [v - V[-1] for v in V[:-1]]
 
     def targets(self, y, dtype):
         """For each class, which rows are its own."""

@@ -33,10 +33,12 @@ from ihtjax.text import is_printable, printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
 CPU_BATCH_NUMBERS = 38_400
+# Fewer lanes don't fill the vectors of 16-bit integers that H_s bisects: with 32 it takes four times as long.
+LEAST_BISECTED = 64
 GPU_BATCH = 1024
 # Nanoseconds on one CPU thread of H_s, for an estimate before anything was measured: each pair of entries that it
-# compares, each entry that it bisects (3 with 256 lanes, 12 with 32).
-NS_PAIR, NS_BISECTED = 0.085, 6
+# compares, each entry that it bisects.
+NS_PAIR, NS_BISECTED = 0.085, 3
 
 
 class Engine(NamedTuple):
@@ -197,7 +199,8 @@ def check_batch(batch: int | None, problem: Problem) -> int:
     if batch is None:
         if platform() != "cpu":
             return GPU_BATCH
-        return int(2 ** np.clip(round(np.log2(CPU_BATCH_NUMBERS / problem.temporaries)), 5, 10))
+        least = 32 if problem.n <= PAIRWISE_LIMIT else LEAST_BISECTED
+        return int(np.clip(2.0 ** round(np.log2(CPU_BATCH_NUMBERS / problem.temporaries)), least, 1024))
     return check("batch", batch, whole_number(1))
 
 
