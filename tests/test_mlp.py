@@ -2,33 +2,25 @@
 
 import itertools
 import pickle
-import shlex
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 import reference
-from test_cli import call
 from test_losses import SLOPES, VALUES, differences, lane, rows_seen
 from test_losses import compilations as compilations  # a fixture
 
-from conftest import Notes, forget
-from ihtjax import InputError, SweepConfig, load, sweep, trial_inputs
-from ihtjax.paper.drawings import drawn
-from ihtjax.paper.evidence import Evidence
-from ihtjax.paper.judgement import claims
-from ihtjax.paper.page import trial_again
+from ihtjax import InputError, SweepConfig
 from ihtjax.problems import mlp
+from ihtjax.problems.base import Problem
 from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.mlp import MLP
 from ihtjax.problems.table import Table
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import iht_step
 from ihtjax.sweeps import config, engine, trial
-from ihtjax.sweeps.store.records import Damaged, check_config
-from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.words import conditions
+from ihtjax.sweeps.columns import structure_record
 
 # Each activation, and its slope as a function of its value.
 ACTS = {
@@ -296,87 +288,106 @@ def test_what_fits_no_model_is_refused(options, said):
     assert str(error.value).startswith(said)
 
 
-# Runs.
-
-SHORT = {"model": "mlp", "hidden": (3,), "levels": (4, 12), "trials": 12, "steps": 60, "n_monte": 10, "curve_points": 4}
-CONFIG = SweepConfig(**SHORT)
+# What the zeros of theta say.
 
 
-@pytest.fixture(scope="module")
-def mlp_run(tmp_path_factory):
-    return sweep(CONFIG, tmp_path_factory.mktemp("mlp") / "run")
+def on_paths(theta, sizes, sources):
+    """The entries of theta that some path of nonzeros from a source to an output takes, by following every path.
+
+    A source is (layer, unit); layer 0 are the features, and a bias is a source that leads to its unit alone.
+    """
+    ways, at = {}, 0  # from a unit: the entries that lead on, each with the unit that it leads to
+    for k, (d, q) in enumerate(itertools.pairwise(sizes)):
+        for i in range(q):
+            for j in range(d):
+                ways.setdefault((k, j), []).append((at + i * d + j, (k + 1, i)))
+            ways[k, f"bias {i}"] = [(at + q * d + i, (k + 1, i))]
+        at += q * (d + 1)
+    sources = [*sources, *(unit for unit in ways if isinstance(unit[1], str))]
+    taken, begun = set(), [(source, ()) for source in sources]
+    while begun:
+        (layer, unit), path = begun.pop()
+        if layer == len(sizes) - 1:
+            taken |= set(path)
+        begun += [(there, (*path, entry)) for entry, there in ways.get((layer, unit), []) if theta[entry] != 0]
+    return taken
 
 
-def test_a_sweep_ends_where_float64_numpy_ends(mlp_run):
-    rows = list(load(mlp_run).itertuples())
-    inputs = [trial_inputs(CONFIG, r.s, r.data_seed, r.init_seed, r.support_seed) for r in rows]
-    X, y, theta = (np.stack([i[name] for i in inputs]) for name in ("X_train", "y_train", "theta0"))
-    X, theta, sizes = X.astype(np.float64), theta.astype(np.float64), (4, 3, 3)
-    gamma, s = (np.array([getattr(r, name) for r in rows]) for name in ("step_size", "s"))
-    for _ in range(CONFIG.steps):
-        slope = backprop("cross_entropy", theta, X, y, sizes, "tanh")
-        theta = reference.hard_threshold(theta - gamma[:, None].astype(np.float64) * slope, s)
-    found = np.stack([r.theta for r in rows])
-    assert ((found != 0) == (theta != 0)).all(1).mean() >= 0.97  # one of 36 may hang on a rounding
-    losses = mean_loss("cross_entropy", theta, X, y, sizes, "tanh")
-    assert np.median(np.abs([r.train_loss for r in rows] - losses)) < 1e-5
-    assert len(rows) == 36 and {r.s for r in rows if r.method == "gd"} == {27}
+@pytest.mark.parametrize("act", ACTS)
+def test_effective_nonzeros_are_those_on_a_path_and_the_others_change_no_output(act):
+    table = TABLES["cross_entropy"]
+    wide = Table(np.insert(table.X, 1, 7.0, axis=1), table.y, tuple("abcd"), table.class_names)
+    problem = MLP(wide, LOSSES["cross_entropy"], (3, 2), act)
+    sizes, rng, X = (4, 3, 2, 3), np.random.default_rng(0), wide.X - wide.X.mean(0)
+    lanes = 200
+    theta = rng.normal(size=(lanes, problem.n)) * (
+        rng.random((lanes, problem.n)) < np.linspace(0.05, 0.9, lanes)[:, None]
+    )
+    found = jax.device_get(jax.jit(trial.lanes(problem.structure))(theta.T.astype(np.float32)))
+    features = [(0, j) for j in (0, 2, 3)]  # the second is 0 on every row
+    units = [(1, i) for i in range(3)] + [(2, i) for i in range(2)]
+    for i, own in enumerate(theta):
+        taken = on_paths(own, sizes, features + units * (act == "sigmoid"))
+        assert found["n_effective"][i] == len(taken)
+        assert found["collapsed"][i] == (not any(own[list(path)].all() for path in paths_from(features, sizes)))
+        z = forward(own[None], X, sizes, act)[-1]
+        without = np.where(np.isin(np.arange(problem.n), list(taken)), own, 0)
+        np.testing.assert_array_equal(forward(without[None], X, sizes, act)[-1], z)
+        if act != "relu":  # whose units may be 0 on every row
+            assert found["collapsed"][i] == (np.ptp(z, axis=1).max() < 1e-12)
+            for entry in taken:
+                less = np.where(np.arange(problem.n) == entry, 0, own)
+                assert (forward(less[None], X, sizes, act)[-1] != z).any()
+    assert 20 < found["collapsed"].sum() < 180
 
 
-def test_a_lost_unit_is_computed_again_with_the_same_bits_and_nothing_is_compiled(mlp_run, compilations):
-    before = load(mlp_run)
-    forget(mlp_run, next(unit for unit in RunDirectory(mlp_run).units() if unit.s == 4))
-    compilations.clear()
-    pd.testing.assert_frame_equal(load(sweep(CONFIG, mlp_run)), before)
-    assert not compilations
+def paths_from(features, sizes):
+    """The entries of every path from a feature to an output that the network has room for."""
+    starts = np.cumsum([0, *(q * (d + 1) for d, q in itertools.pairwise(sizes))])
+    for _, first in features:
+        for units in itertools.product(*map(range, sizes[1:])):
+            steps = zip(starts, sizes, itertools.pairwise((first, *units)))
+            yield [at + i * d + j for at, d, (j, i) in steps]
 
 
-def test_another_network_is_refused(mlp_run):
-    with pytest.raises(InputError, match=r"hidden is \[3\] there, \[4\] was asked for"):
-        sweep(SweepConfig(**SHORT | {"hidden": 4}), mlp_run)
-    with pytest.raises(InputError, match="activation is 'tanh' there, 'relu' was asked for"):
-        sweep(SweepConfig(**SHORT | {"activation": "relu"}), mlp_run)
+def test_a_network_without_an_output_layer_has_collapsed():
+    problem = MLP(TABLES["cross_entropy"], LOSSES["cross_entropy"], (16,))
+    theta = np.zeros(problem.n, np.float32)
+    theta[:10] = 1
+    found = problem.structure(theta)
+    assert (found["n_effective"], found["collapsed"]) == (0, True)
+    biased = problem.structure(np.where(np.arange(problem.n) == problem.n - 1, 1, theta))
+    assert (biased["n_effective"], biased["collapsed"]) == (1, True)
 
 
-def test_a_record_whose_parameters_fit_no_such_network_is_damaged(mlp_run):
-    stored = RunDirectory(mlp_run).record()
-    with pytest.raises(Damaged, match="26 parameters don't fit layers of 4, 3, 3, from features to classes"):
-        check_config(stored | {"parameters": stored["parameters"][1:]})
+class Odd(Problem):
+    names, structural = ["a", "b"], {"odd": "whether it is odd"}
 
+    def loss(self, theta, view):
+        return jnp.sum(theta**2)
 
-def test_texts_name_the_network(mlp_run, capsys):
-    assert conditions(CONFIG).startswith("iris, 60 steps, seed 0, init normal, mlp (hidden 3, activation tanh)\n")
-    notes = Notes()
-    sweep(CONFIG, mlp_run, show=notes)
-    assert notes.lines[0] == "iris: 150 rows, 4 features, 3 classes; MLP 4-3-3, tanh, so 27 parameters"
-    words = shlex.split(trial_again(Evidence(mlp_run)))[1:]
-    assert words[words.index("--hidden") + 1] == "3"
-    code, out, _ = call(capsys, *words)
-    assert code == 0 and "\n   l1.w11 " in out and "\n    l2.b3 " in out
+    def structure(self, theta):
+        return self.returned(theta)
 
 
 @pytest.mark.parametrize(
-    "command, said",
+    "returned, said",
     [
-        (["oracle", "RUN"], "mlp (hidden 3, activation tanh): no oracle for this problem, expected a linear model"),
-        (["trial", "--step-size", "certified"], "--step-size: 'certified' needs a bound of the curvature, and none is"),
-        (["trial", "--hidden", "3,x"], "--hidden: got '3,x', expected the widths of the hidden layers, as in 16 or"),
+        (lambda theta: {}, "structure returns nothing, expected what structural declares, 'odd'"),
+        (
+            lambda theta: {"odd": theta},
+            "structure returns float32\\[2\\] as 'odd', expected a",
+        ),
+        (lambda theta: {"odd": theta[0], "s": theta[0]}, "structure returns 'odd', 's', expected what"),
     ],
 )
-def test_what_is_of_linear_models_alone_is_refused_in_a_line(mlp_run, capsys, command, said):
-    if command[0] == "trial":
-        seeds = ["--s", "2", "--data-seed", "1", "--init-seed", "1", "--support-seed", "1", "--model", "mlp"]
-        command = [*command, *seeds] + ["--hidden", "3"] * ("--hidden" not in command)
-    code, out, err = call(capsys, *(str(mlp_run) if word == "RUN" else word for word in command))
-    assert code == 2 and out == "" and err.count("\n") == 1 and said in err
-
-
-def test_claims_and_figures_of_softmax_say_that_the_run_is_not_of_it(mlp_run):
-    of = "it is of cross-entropy of an mlp (hidden 3, activation tanh)"
-    why = {claim.id: claim.why for claim in claims(mlp_run, only=["rss", "step-size-valid", "five-parameters-suffice"])}
-    assert why["rss"] == f"This is about softmax regression, and the run is not: {of}."
-    assert why["step-size-valid"].endswith(f"not of this run: {of}.")
-    papers = "The paper's experiments are of softmax regression, and the run is not"
-    assert why["five-parameters-suffice"] == f"{papers}: {of}."
-    (picture,) = drawn(mlp_run, ["fig02"])
-    assert picture.why == f"this is about softmax regression, and the run is not: {of}"
+def test_what_a_problem_says_and_declares_must_agree(returned, said):
+    problem = Odd()
+    problem.returned = returned
+    with pytest.raises(InputError, match=said):
+        structure_record(problem)
+    problem.returned = lambda theta: {"odd": theta[0] > 1}
+    assert structure_record(problem) == {"odd": ["bool", "whether it is odd"]}
+    problem.returned, problem.structural = (lambda theta: {"theta": theta[0]}), {"theta": "twice"}
+    with pytest.raises(InputError, match="under a name that is no column"):
+        structure_record(problem)

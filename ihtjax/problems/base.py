@@ -1,7 +1,8 @@
 """What is minimised: all that a sweep, a solver and a certificate know of it."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -24,6 +25,7 @@ class Problem(abc.ABC):
       names: of the n parameters, in their order.
       dtype: of parameters, losses and gradients.
       metrics: what ``measure`` returns; a run has the columns ``train_`` and ``test_`` of each.
+      structural: what ``structure`` returns, with the meaning of each in a clause; a run has a column of each.
       temporaries: how many numbers the largest array of one trial has, by which batches are sized.
       nanoseconds: roughly what a gradient takes on one thread of a CPU; None if unknown.
     """
@@ -31,6 +33,7 @@ class Problem(abc.ABC):
     names: Sequence[str]
     dtype: np.dtype = np.dtype("float32")
     metrics: tuple[str, ...] = ()
+    structural: Mapping[str, str] = MappingProxyType({})
     nanoseconds: float | None = None
     # Attributes that the fingerprint leaves out: what can be computed from the others.
     derived: ClassVar[tuple[str, ...]] = ()
@@ -65,6 +68,10 @@ class Problem(abc.ABC):
 
     def measure(self, theta: jax.Array, view: View) -> dict[str, jax.Array]:
         """The ``metrics`` on the rows of a view, scalars."""
+        return {}
+
+    def structure(self, theta: jax.Array) -> dict[str, jax.Array]:
+        """What is ``structural`` of theta ``[n]``: scalars, each a boolean, an int32 or of the problem's type."""
         return {}
 
     @property

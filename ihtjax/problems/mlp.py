@@ -69,6 +69,10 @@ class MLP(Supervised):
       others as of `Supervised`.
     """
 
+    structural = {
+        "n_effective": "how many nonzeros lie on a path of nonzeros from a feature or a constant to an output",
+        "collapsed": "whether no such path begins at a feature, so that all rows have the same outputs",
+    }
     derived = (*Supervised.derived, "_loss", "_gradient")
 
     def __init__(
@@ -111,6 +115,26 @@ class MLP(Supervised):
 
     def gradient(self, theta, view):
         return self._gradient(theta, view)
+
+    def structure(self, theta):
+        """What the zeros of theta alone say of the network.
+
+        ``n_effective`` counts the nonzeros that lie on a path of nonzeros from a source to an output; the others change
+        no output. Sources are the features, but for those that are 0 on every row; the biases; and under ``sigmoid``
+        the hidden units, which pass on 1/2 where nothing comes in. ``collapsed`` is whether no such path begins at a
+        feature that varies, so that no output depends on the row. A unit of ``relu`` that happens to be 0 on every row
+        is no zero of theta: neither sees it.
+        """
+        live = [(W != 0, b != 0) for W, b in self.parts(theta)]
+        fed, told = [jnp.asarray((self.X != 0).any(axis=0))], jnp.asarray(np.ptp(self.X, axis=0) > 0)
+        for W, b in live:
+            fed.append(jnp.any(W & fed[-1], axis=1) | b | (self.activation == "sigmoid"))
+            told = jnp.any(W & told, axis=1)
+        heard, count = jnp.ones(self.outputs_per_row, bool), jnp.int32(0)
+        for (W, b), way_in in zip(live[::-1], fed[-2::-1]):
+            count += jnp.sum(W & way_in & heard[:, None], dtype=jnp.int32) + jnp.sum(b & heard, dtype=jnp.int32)
+            heard = jnp.any(W & heard[:, None], axis=0)
+        return {"n_effective": count, "collapsed": ~jnp.any(told)}
 
     def draw(self, key, shape):
         if self.init == "normal":

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -33,15 +34,17 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
       ``gradient_below_1e-03`` .. ``1e-05``, the shares whose gradient on the support is at most that; ``loss_rose``,
       how many trials' training loss rose by more than 1e-5 between neighbouring curve points (NaN without curves);
       ``stop_loss``, the run's stopping loss, or 0.05; ``reached_stop_loss``, the share that reached it, and
-      ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over these alone.
+      ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over these alone. Of what the run's problem says of a network,
+      such as ``collapsed`` and ``n_effective`` of an mlp, the share or those three.
 
     Raises:
       InputError: there is no such run, or nothing is finished yet.
     """
+    structure = _structure(run_dir)
     rows, stop_loss = [], _config(run_dir).stop_loss or PAPERS_STOP_LOSS
     quantities = ["step_size", "train_loss", "test_loss", *_measured(run_dir), "epsilon"]
     columns = ["method", "s", *quantities, "grad_on_support", "ht_stable", "status"]
-    columns += ["max_loss_increase", "steps_to_stop_loss"]
+    columns += ["max_loss_increase", "steps_to_stop_loss", *structure]
     everything = read(run_dir, columns=columns, categorical=("method", "status")).to_pandas(self_destruct=True)
     for (method, s), trials in everything.groupby(["method", "s"], sort=False, observed=True):
         ok = trials.status == "ok"  # a column at a time, so that a million trials don't take their memory twice
@@ -56,6 +59,9 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
         steps = trials.steps_to_stop_loss[ok]
         row["reached_stop_loss"] = steps.notna().mean()
         row |= _quartiles("steps_to_stop_loss", steps.dropna())
+        for name, (kind, _) in structure.items():
+            its = trials[name][ok]
+            row |= {name: its.mean()} if kind == "bool" else _quartiles(name, its)
         rows.append(row)
     return _in_order(pd.DataFrame(rows).astype({"loss_rose": "float64"}), run_dir)
 
@@ -92,6 +98,11 @@ def _measured(run_dir):
     """The columns of what a run's problem measures."""
     metrics = RunDirectory(run_dir).require().record()["metrics"]
     return [f"{part}_{name}" for part in ("train", "test") for name in metrics]
+
+
+def _structure(run_dir):
+    """The type and the meaning of each column that a run's problem says of a network, by name."""
+    return dict(sorted(RunDirectory(run_dir).require().record().get("structure", {}).items()))
 
 
 def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
@@ -250,6 +261,17 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
             }
         ),
     ]
+    if structure := _structure(run_dir):
+        meanings = (f"{name}: {meaning}" for name, (_, meaning) in structure.items())
+        parts += [
+            "\n".join(textwrap.fill(text, 80) for text in ("share of trials, or median [quartiles]", *meanings)),
+            text(
+                lambda row: {
+                    name: f"{row[name]:.1%}" if kind == "bool" else cell(row, name, 0)
+                    for name, (kind, _) in structure.items()
+                }
+            ),
+        ]
     if table.diverged.sum():
         parts.append(f"{table.diverged.sum()} trials diverged and are left out")
     return "\n\n".join(parts)

@@ -4,6 +4,9 @@ import jax
 import numpy as np
 import pyarrow as pa
 
+from ihtjax.errors import InputError, shown
+from ihtjax.problems.base import Problem
+from ihtjax.solvers import draws
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.schemas import curves_schema, trials_schema
@@ -72,7 +75,28 @@ def trials_table(
         columns["largest_step_rise"] = pa.array(result.audit.largest_rise)
         columns["n_rises"] = pa.array(result.audit.n_rises)
         columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
-    return pa.table(columns, schema=trials_schema(real, n, config.audit, tuple(result.train_metrics)))
+    columns |= {name: pa.array(value) for name, value in result.structure.items()}
+    structure = tuple((name, str(value.dtype)) for name, value in sorted(result.structure.items()))
+    return pa.table(columns, schema=trials_schema(real, n, config.audit, tuple(result.train_metrics), structure))
+
+
+def structure_record(problem: Problem) -> dict[str, list[str]]:
+    """The type and the meaning of each column that the problem's ``structure`` makes, by name.
+
+    Raises:
+      InputError: it returns something else than the problem declares, or a column that there is already.
+    """
+    with draws.settings(str(problem.dtype)):
+        found = jax.eval_shape(problem.structure, jax.ShapeDtypeStruct((problem.n,), problem.dtype))
+    if found.keys() != problem.structural.keys():
+        declared, its = (", ".join(map(repr, names)) or "nothing" for names in (problem.structural, found))
+        raise InputError(f"problem: structure returns {its}, expected what structural declares, {declared}")
+    there = trials_schema(pa.float32(), problem.n, True, tuple(problem.metrics), ()).names
+    for name, value in found.items():
+        if value.shape or str(value.dtype) not in ("bool", "int32", str(problem.dtype)) or name in there:
+            wanted = f"a scalar of bool, int32 or {problem.dtype} under a name that is no column"
+            raise InputError(f"problem: structure returns {shown(value)} as {name!r}, expected {wanted}")
+    return {name: [str(value.dtype), problem.structural[name]] for name, value in found.items()}
 
 
 def curves_table(unit: Fit, steps: np.ndarray, curve: Point) -> pa.Table:

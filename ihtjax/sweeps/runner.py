@@ -20,7 +20,7 @@ from ihtjax.solvers.base import Solver
 from ihtjax.solvers.gd import GD
 from ihtjax.solvers.registry import DENSE, check_solver, fingerprint, method, solver_named, specification
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.columns import curves_table, trials_table
+from ihtjax.sweeps.columns import curves_table, structure_record, trials_table
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import (
     check_batch,
@@ -174,6 +174,7 @@ def stored_solver(config: SweepConfig, fingerprints: dict[str, str], method: str
 def config_record(config: SweepConfig, problem: Problem, solvers: dict[str, str], batch: int) -> dict[str, Any]:
     """What a run directory keeps of its configuration."""
     table = problem.table if isinstance(problem, Supervised) else None
+    structure = structure_record(problem)
     return {
         "config": config.to_json(),
         "config_hash": config.hash(content(config, problem)),
@@ -182,6 +183,7 @@ def config_record(config: SweepConfig, problem: Problem, solvers: dict[str, str]
         "classes": list(table.class_names) if table else [],
         "parameters": list(problem.names),
         "metrics": list(problem.metrics),
+        **({"structure": structure} if structure else {}),
         "solvers": solvers,
         "batch": batch,
     }

@@ -1,6 +1,6 @@
 """One trial by its seeds: its inputs, and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ class SingleTrial(NamedTuple):
       curve: a `Point` of arrays ``[points]``.
       names: n parameter names.
       config: with which it was run, its loss filled in.
+      structural: what ``result.structure`` holds, each with its meaning.
     """
 
     s: int
@@ -35,6 +36,7 @@ class SingleTrial(NamedTuple):
     curve: Point
     names: Sequence[str]
     config: SweepConfig
+    structural: Mapping[str, str]
 
 
 def run_trial(
@@ -56,7 +58,8 @@ def run_trial(
     engine = make_engine(problem, one_solver(config), program(config), check_batch(batch, problem))
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
-    return SingleTrial(s, (data_seed, init_seed, support_seed), result, at, curve, engine.problem.names, config)
+    seeds, its = (data_seed, init_seed, support_seed), engine.problem
+    return SingleTrial(s, seeds, result, at, curve, its.names, config, its.structural)
 
 
 def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> dict[str, Any]:
@@ -120,6 +123,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"{r.steps_run:,} steps; training loss at most {config.stop_loss or PAPERS_STOP_LOSS:g}: {reached}",
         f"support changed {r.n_support_changes:,} times, last at step {r.last_support_change:,}",
         *_describe_audit(r, ran.config),
+        *(f"{name}: {_as_word(r.structure[name])} ({meaning})" for name, meaning in ran.structural.items()),
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
@@ -128,6 +132,10 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"HT-stable at ht_tol = {config.ht_tol:g}: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)
+
+
+def _as_word(value):
+    return f"{value:g}" if value.dtype != bool else "yes" if value else "no"
 
 
 def _measured(metrics):

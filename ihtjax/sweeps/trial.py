@@ -93,7 +93,7 @@ class Point(NamedTuple):
 class Result(NamedTuple):
     """Where a trial ended; the names are columns of the `trials` table, which the README explains.
 
-    ``train_metrics`` and ``test_metrics`` hold what the problem measures, by name.
+    ``train_metrics`` and ``test_metrics`` hold what the problem measures, ``structure`` what it says of theta, by name.
     Scalars but for ``theta``, ``theta0`` and ``gradient`` (at ``theta``), all ``[n]``. ``finite`` is false where the
     trial diverged; ``steps_to_stop_loss`` is NEVER where it wasn't reached.
     """
@@ -113,6 +113,7 @@ class Result(NamedTuple):
     theta0: jax.Array
     gradient: jax.Array
     finite: jax.Array
+    structure: dict[str, jax.Array]
     audit: Audit | None = None
 
 
@@ -234,6 +235,7 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
         trial.theta0,
         gradient,
         finite,
+        problem.structure(theta),
         state.audit,
     )
 

@@ -194,12 +194,22 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
             raise Damaged(f"solvers: got {method!r}: {its_hash!r}, expected methods, each with 64 hex digits or none")
     if len(content["solvers"]) != len(config.solver):
         raise Damaged(f"solvers: got {len(content['solvers'])}, expected {len(config.solver)}")
+    structure = content.get("structure", {})  # only where a problem has it
+    if not isinstance(structure, dict) or not all(map(_is_column, structure.items())):
+        raise Damaged(f"structure: got {structure!r}, expected names, each with its type and its meaning")
     sizes = len(content["features"]), *(config.hidden or ()), len(content["classes"])
     if config.loss == "cross_entropy" and n != sum(q * (d + 1) for d, q in itertools.pairwise(sizes)):
         raise Damaged(f"{n} parameters don't fit layers of {', '.join(map(str, sizes))}, from features to classes")
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
     return content | {"config": config.to_json()}
+
+
+def _is_column(item: tuple[str, Any]) -> bool:
+    name, its = item
+    if not (isinstance(its, list) and len(its) == 2 and its[0] in ("bool", "int32", "float32", "float64")):
+        return False
+    return all(isinstance(text, str) and is_printable(text) for text in (name, its[1]))
 
 
 def config_in(content: dict[str, Any]) -> SweepConfig:

@@ -35,12 +35,15 @@ def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
     real = pa.from_numpy_dtype(config["precision"])
     if table == "curves":
         return curves_schema(real)
-    return trials_schema(real, n, config["audit"], tuple(stored["metrics"]))
+    structure = tuple(sorted((name, kind) for name, (kind, _) in stored.get("structure", {}).items()))
+    return trials_schema(real, n, config["audit"], tuple(stored["metrics"]), structure)
 
 
 @functools.lru_cache(maxsize=8)
-def trials_schema(real: pa.DataType, n: int, audit: bool, metrics: tuple[str, ...]) -> pa.Schema:
-    """Of ``trials``: a row a trial, of n parameters, with what its problem measures."""
+def trials_schema(
+    real: pa.DataType, n: int, audit: bool, metrics: tuple[str, ...], structure: tuple[tuple[str, str], ...]
+) -> pa.Schema:
+    """Of ``trials``: a row a trial, of n parameters, with what its problem measures and says of them, by its type."""
     types = {
         "trial": INT32,
         "s": INT16,
@@ -58,6 +61,7 @@ def trials_schema(real: pa.DataType, n: int, audit: bool, metrics: tuple[str, ..
     }
     if audit:
         types |= {"largest_step_rise": real, "n_rises": INT32, "fixed_support_steps": INT32}
+    types |= {name: pa.from_numpy_dtype(kind) for name, kind in structure}
     return _with_pandas_types(types)
 
 
