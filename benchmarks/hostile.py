@@ -290,7 +290,7 @@ def directories(ground: Ground):
         "a trial twice": twice,
         "a trial out of range": put("trial", lambda c: pc.add(c, pa.scalar(100, pa.int32()))),
         "trials in another order": lambda table: table.take(list(range(table.num_rows))[::-1]),
-        "another level": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int16()))),
+        "another level": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int32()))),
         "another method": put("method", "gd"),
         "null trials": put("trial", lambda c: pa.nulls(len(c), pa.int32())),
         "other types": put("train_loss", lambda c: c.cast(pa.string())),
@@ -337,7 +337,7 @@ def directories(ground: Ground):
     for what, change in {
         "twice": lambda table: pa.concat_tables([table, table]),
         "of other trials": put("trial", lambda c: pc.add(c, pa.scalar(100, pa.int32()))),
-        "of other levels": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int16()))),
+        "of other levels": put("s", lambda c: pc.add(c, pa.scalar(1, pa.int32()))),
         "of other types": put("gap", "x"),
         "without levels": lambda table: table.drop_columns(["s"]),
         "of no rows": lambda table: table.slice(0, 0),

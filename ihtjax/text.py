@@ -5,6 +5,8 @@ import unicodedata
 
 def is_printable(name: str) -> bool:
     """Whether a name holds no control character: none that a terminal obeys, and none that hides or turns text."""
+    if name.isascii():  # several times as fast, which counts for the names of many parameters
+        return name.isprintable()
     joiners = "\u200c\u200d"  # some scripts need them
     return not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in joiners for c in name)
 

@@ -202,7 +202,7 @@ def test_odd_filters_work_or_get_a_line_that_blames_no_file(small_run, column):
 
 @pytest.mark.parametrize("value", [2.5, "3", True, 10**30, slice(0, 3), [3, "x"]], ids=str)
 def test_a_filter_that_no_row_can_have_is_told(small_run, value):
-    with pytest.raises(InputError, match="^s: got .*, expected a value of type int16, or a list of them$"):
+    with pytest.raises(InputError, match="^s: got .*, expected a value of type int32, or a list of them$"):
         ihtjax.load(small_run, s=value)
 
 

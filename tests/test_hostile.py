@@ -58,7 +58,7 @@ FORGED = {
     "a trial twice": lambda table: pa.concat_tables([table.slice(0, 19), table.slice(0, 1)]),
     "other trials": put("trial", lambda c: pc.add(c, pa.scalar(20, pa.int32()))),
     "another order": lambda table: table.take(np.arange(20)[::-1]),
-    "another level": put("s", lambda c: pc.add(c, pa.scalar(4, pa.int16()))),
+    "another level": put("s", lambda c: pc.add(c, pa.scalar(4, pa.int32()))),
     "another method": put("method", lambda c: pa.array(["gd"] * len(c))),
     "no trial numbers": put("trial", lambda c: pa.nulls(len(c), pa.int32())),
     "another run's rows": put("config_hash", lambda c: pa.array(["0" * 12] * len(c))),
@@ -106,7 +106,7 @@ def test_a_sealed_file_of_other_curves_is_damaged(run, change):
     [
         lambda table: pa.concat_tables([table, table]),
         put("trial", lambda c: pc.add(c, pa.scalar(5, pa.int32()))),
-        put("s", lambda c: pc.add(c, pa.scalar(90, pa.int16()))),
+        put("s", lambda c: pc.add(c, pa.scalar(90, pa.int32()))),
         put("optimization_gap", lambda c: c.cast(pa.string())),
         lambda table: table.slice(0, 0),
         lambda table: table.drop_columns(["method"]),

@@ -62,7 +62,7 @@ def test_trials_have_the_stated_columns_and_types(small_run):
     assert len(frame) == 20 and (frame.s == 7).all()
     types = {
         "trial": "int32",
-        "s": "int16",
+        "s": "int32",
         "method": TEXT,
         **dict.fromkeys(("data_seed", "init_seed", "support_seed"), "int64"),
         **dict.fromkeys(
@@ -76,7 +76,7 @@ def test_trials_have_the_stated_columns_and_types(small_run):
         "steps_to_stop_loss": "Int32",
         "n_support_changes": "int32",
         "last_support_change": "int32",
-        "n_nonzero": "int16",
+        "n_nonzero": "int32",
         "satisfies_eq8": "bool",
         "ht_stable": "bool",
         "theta": "object",
@@ -94,12 +94,12 @@ def test_curves_have_the_stated_columns_and_types(small_run):
     frame = pd.read_parquet(small_run / "curves")
     assert {c: str(t) for c, t in frame.dtypes.items()} == {
         "trial": "int32",
-        "s": "int16",
+        "s": "int32",
         "method": TEXT,
         "step": "int32",
         "train_loss": "float32",
         "test_loss": "float32",
-        "n_nonzero": "int16",
+        "n_nonzero": "int32",
     }
     assert len(frame) == 3 * 20 * 8
     last = frame[frame.step == 300].set_index(KEY)

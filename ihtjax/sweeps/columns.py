@@ -40,7 +40,7 @@ def trials_table(
     nothing = np.full(N, np.nan, result.train_loss.dtype)  # what there is no test row for
     columns = {
         "trial": pa.array(np.arange(unit.start, unit.stop, dtype=np.int32)),
-        "s": pa.array(np.full(N, unit.s, np.int16)),
+        "s": pa.array(np.full(N, unit.s, np.int32)),
         "method": pa.array([unit.method] * N, pa.string()),
         **{f"{what}_seed": pa.array(row.astype(np.int64)) for what, row in zip(("data", "init", "support"), seeds)},
         "lipschitz_estimate": pa.nulls(N, real) if config.step_size else pa.array(result.lipschitz_estimate),
@@ -54,7 +54,7 @@ def trials_table(
         "n_support_changes": pa.array(result.n_support_changes),
         "last_support_change": pa.array(result.last_support_change),
         "max_loss_increase": pa.array(largest_rise(curve.train_loss)) if config.curve_points else pa.nulls(N, real),
-        "n_nonzero": pa.array(certificate.n_nonzero.astype(np.int16)),
+        "n_nonzero": pa.array(certificate.n_nonzero.astype(np.int32)),
         **{
             name: pa.array(getattr(certificate, name))
             for name in (
@@ -111,12 +111,12 @@ def curves_table(unit: Fit, steps: np.ndarray, curve: Point) -> pa.Table:
     points = len(steps)
     columns = {
         "trial": pa.array(np.repeat(np.arange(unit.start, unit.stop, dtype=np.int32), points)),
-        "s": pa.array(np.full(N * points, unit.s, np.int16)),
+        "s": pa.array(np.full(N * points, unit.s, np.int32)),
         "method": pa.DictionaryArray.from_arrays(np.zeros(N * points, np.int8), [unit.method]).cast(pa.string()),
         "step": pa.array(np.tile(steps, N)),
         "train_loss": pa.array(curve.train_loss.T.ravel()),
         "test_loss": _known(curve.test_loss.T.ravel()),
-        "n_nonzero": pa.array(curve.n_nonzero.T.ravel().astype(np.int16)),
+        "n_nonzero": pa.array(curve.n_nonzero.T.ravel().astype(np.int32)),
     }
     return pa.table(columns, schema=curves_schema(pa.from_numpy_dtype(curve.train_loss.dtype)))
 

@@ -40,7 +40,7 @@ def choice(default, help, *choices, **metadata):
 
 
 PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
-MAX_LEVEL = 2**15 - 1  # a level is an int16 column
+MAX_LEVEL = 2**31 - 1  # a level is an int32 column
 LEVEL = whole_number(1, MAX_LEVEL)
 CERTIFIED = "certified"
 STEP_SIZE = Expectation(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ihtjax.errors import BOOLEAN, InputError, check, one_of, plain, shown
 from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.store.schemas import schema_of
+from ihtjax.sweeps.store.schemas import schema_of, with_wide_counts
 from ihtjax.sweeps.store.sealed import arrow_reader
 
 
@@ -77,7 +77,7 @@ def read(
         raise InputError(f"{run.path}: no finished {table} yet; go on with {command}")
     stored = run.record()
     schema = schema_of(table, stored)
-    ordered = sorted(entries.items(), key=lambda item: item[0].file_name)
+    ordered = sorted(entries.items(), key=lambda item: (item[0].group, item[0].start))
     wanted: dict[str, pa.Array] = {}
     for column, value in (filters or {}).items():
         # Another version's files may have other columns.
@@ -105,6 +105,7 @@ def read(
             page_checksum_verification=True,
         )
         rows.validate(full=verify)
+        rows = rows.cast(with_wide_counts(rows.schema))
         # How pandas is to take the columns follows from the table, not from what a file says.
         return rows.replace_schema_metadata(schema.metadata)
 

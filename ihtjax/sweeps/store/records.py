@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError, whole_number
-from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
+from ihtjax.sweeps.config import SweepConfig
 from ihtjax.text import is_printable, printable
 
 # Format 1 had no checksums, and called files by their paths.
@@ -109,7 +109,7 @@ class Certify(NamedTuple):
 Unit = Fit | Certify
 # How files and records spell all methods and levels.
 OF_ALL = "all", 0
-UNIT_FILE = re.compile(r"(.{1,200})-s(\d{5})-(\d{9,10})-(\d{9,10})\.parquet")
+UNIT_FILE = re.compile(r"(.{1,200})-s(\d{5,10})-(\d{9,10})-(\d{9,10})\.parquet")
 
 
 def _file_name(method: str, s: int, start: int, stop: int) -> str:
@@ -240,7 +240,7 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     if unit is None or (isinstance(unit, Fit) and method not in ("gd", *stored["solvers"])):
         raise Damaged(f"method {method!r}, expected one of this run's, {', '.join(('gd', *stored['solvers']))}")
     levels = whole_number(n if method == "gd" else 1, n)
-    if isinstance(unit, Fit) and not (levels.holds(s) and s <= MAX_LEVEL):
+    if isinstance(unit, Fit) and not levels.holds(s):
         raise Damaged(f"level {s!r}, expected {levels.text}")
     if not (TRIALS.holds(start) and TRIALS.holds(stop) and start < stop):
         raise Damaged(f"trials from {start!r} to before {stop!r}")

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 from ihtjax.sweeps.store.records import Certify, Damaged, Unit
 from ihtjax.sweeps.store.sealed import arrow_reader, configuration_of, has_seal, record_in
 
-INT16, INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
-    pa.int16(),
+INT32, INT64, FLOAT64, TEXT, BOOLEAN = (
     pa.int32(),
     pa.int64(),
     pa.float64(),
     pa.string(),
     pa.bool_(),
 )
+# Counts of parameters, int16 where earlier versions wrote them.
+COUNTS = ("s", "n_nonzero")
 
 
 def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
@@ -46,14 +47,14 @@ def trials_schema(
     """Of ``trials``: a row a trial, of n parameters, with what its problem measures and says of them, by its type."""
     types = {
         "trial": INT32,
-        "s": INT16,
+        "s": INT32,
         "method": TEXT,
         **dict.fromkeys(("data_seed", "init_seed", "support_seed"), INT64),
         **dict.fromkeys(("lipschitz_estimate", "step_size", "train_loss", "test_loss"), real),
         **dict.fromkeys((*(f"{part}_{name}" for part in ("train", "test") for name in metrics), "epsilon"), real),
         **dict.fromkeys(("steps_run", "steps_to_stop_loss", "n_support_changes", "last_support_change"), INT32),
         "max_loss_increase": real,
-        "n_nonzero": INT16,
+        "n_nonzero": INT32,
         **dict.fromkeys(("grad_on_support", "grad_off_support", "min_on_support", "ht_margin"), real),
         **dict.fromkeys(("satisfies_eq8", "ht_stable"), BOOLEAN),
         **dict.fromkeys(("theta", "theta0"), pa.list_(real, n)),
@@ -68,8 +69,8 @@ def trials_schema(
 @functools.lru_cache(maxsize=8)
 def curves_schema(real: pa.DataType) -> pa.Schema:
     """Of ``curves``: a row for each trial and point of its curve."""
-    types = {"trial": INT32, "s": INT16, "method": TEXT, "step": INT32}
-    return _with_pandas_types(types | {"train_loss": real, "test_loss": real, "n_nonzero": INT16})
+    types = {"trial": INT32, "s": INT32, "method": TEXT, "step": INT32}
+    return _with_pandas_types(types | {"train_loss": real, "test_loss": real, "n_nonzero": INT32})
 
 
 @functools.lru_cache(maxsize=8)
@@ -78,7 +79,7 @@ def certificates_schema(n: int) -> pa.Schema:
     bounds = ("rss_lower", "rss_upper", "lipschitz_lower", "lipschitz_upper")
     types = {
         "trial": INT32,
-        "s": INT16,
+        "s": INT32,
         "method": TEXT,
         "data_seed": INT64,
         **dict.fromkeys(bounds, FLOAT64),
@@ -104,6 +105,14 @@ def _with_pandas_types(types: dict[str, pa.DataType]) -> pa.Schema:
     return schema.with_metadata(pa.Schema.from_pandas(frame, preserve_index=False).metadata)
 
 
+def with_wide_counts(schema: pa.Schema) -> pa.Schema:
+    """The columns of a file, of whatever version, with counts of parameters as wide as they are written now."""
+    for i, field in enumerate(schema):
+        if field.name in COUNTS and field.type == pa.int16():
+            schema = schema.set(i, field.with_type(INT32))
+    return schema
+
+
 def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -> None:
     """Hold a file against its unit: the table's columns, and a row for each of its trials (and points), in order.
 
@@ -121,7 +130,7 @@ def check_content(data: bytes, unit: Unit, table: str, stored: dict[str, Any]) -
     expected, source = schema_of(table, stored), arrow_reader(data)
     keys = [name for name in ("trial", "s", "method", "step") if name in expected.names]
     try:
-        schema = pq.read_schema(source)
+        schema = with_wide_counts(pq.read_schema(source))
         source.seek(0)
         if table == "certificates":  # other versions know other columns
             schema = pa.schema([field for field in schema if field.name in expected.names])
