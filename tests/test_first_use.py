@@ -84,7 +84,7 @@ def test_a_run_that_holds_more_than_was_asked_for_says_so(small, run):
         return [line for line in notes.lines if "holds more" in line]
 
     assert said() == []
-    whole = [f"{run} holds more: 20 trials, levels 3, 7; all are kept"]
+    whole = [f"{run} holds more: 20 trials, levels 3,7; all are kept"]
     assert said(trials=10) == whole and said(levels=(3,)) == whole and len(load(run)) == 60
 
 

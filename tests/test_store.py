@@ -197,6 +197,7 @@ def test_a_unit_that_is_listed_twice_is_read_once(run):
         {"config": {}},
         {"config": {"levels": [16]}},
         {"config": {"levels": None}},
+        {"config": {"levels": "20%,50%"}},
         {"config": {"colour": "red"}},
         {"config": [1]},
     ],

@@ -497,7 +497,7 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
         sweep(SweepConfig(data=str(tables["wine"]), target="kind"), tmp_path / "run", show=notes)
     header, work, compiling = notes.lines
     assert header.endswith("178 rows, 13 features, 3 classes, so 42 parameters")
-    assert work.startswith("42,000 networks of 10,000 steps, at 41 sparsity levels: roughly ")
+    assert work.startswith("42,000 networks of 10,000 steps, at 41 sparsity levels (1-41): roughly ")
     assert compiling == "compiling .."
 
 

@@ -14,17 +14,10 @@ import click
 
 from ihtjax import interrupts
 from ihtjax.errors import InputError
-from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_levels, parse_widths
+from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_widths
 from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
-
-
-class Levels(click.ParamType):
-    name = "levels"
-
-    def convert(self, value, param, ctx):
-        return parse_levels(value) if isinstance(value, str) else value
 
 
 class Widths(click.ParamType):
@@ -96,7 +89,7 @@ def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.Ma
 
 def _click_type(field):
     if field.name == "levels":
-        return Levels()
+        return click.STRING
     if field.name == "hidden":
         return Widths()
     if field.name == "step_size":
@@ -277,7 +270,7 @@ def verify(run_dir):
 
 @cli.command(short_help="Tell how far each trial is from the best possible.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--levels", type=Levels(), help="which of the run's levels, as in sweep  [default: all]")
+@click.option("--levels", metavar="LEVELS", help="which of the run's levels, as in sweep  [default: all]")
 @click.option("--trials", type=click.INT, help="only so many trials of each level, the first  [default: all]")
 @click.option(
     "--enumerate/--no-enumerate",
@@ -355,7 +348,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 
 @cli.command(short_help="Tell how many starts come near the global optimum.")
 @click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
-@click.option("--levels", type=Levels(), help="as in sweep  [default: 1 .. n - 1]")
+@click.option("--levels", metavar="LEVELS", help="as in sweep")
 @click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT, for each level")
 @click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in nats")
 @click.option("--plot", type=click.Path(path_type=Path), help="draw the chances into this file")
@@ -417,7 +410,7 @@ def report(run_dir, as_json, others):
 @cli.command(short_help="Measure this device's throughput, as JSON.")
 @click.option("--data", default="iris", show_default=True, help="as in sweep")
 @click.option("--target", help="as in sweep")
-@click.option("--levels", type=Levels(), default="1,7,14", show_default=True, help="sparsity levels, as in sweep")
+@click.option("--levels", metavar="LEVELS", default="1,7,14", show_default=True, help="sparsity levels, as in sweep")
 @click.option("--trials", type=click.INT, default=1000, show_default=True, help="trials per level of the sweep")
 @click.option("--steps", type=click.INT, default=10_000, show_default=True, help="steps per trial of the sweep")
 @click.option("--precision", default="float32", show_default=True, metavar="float32|float64", help="as in sweep")

@@ -23,8 +23,9 @@ from ihtjax.problems.linear import Linear
 from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.config import MAX_LEVEL, SweepConfig
+from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.levels import MAX_LEVEL, as_levels, count_levels
 from ihtjax.sweeps.plan import gaps, stored_config, unfinished
 from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
@@ -64,7 +65,7 @@ def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Sp
 def certify_run(
     run_dir: str | os.PathLike,
     *,
-    levels: tuple[int, ...] | None = None,
+    levels: tuple[int, ...] | str | None = None,
     trials: int | None = None,
     enumerate_supports: bool = True,
     show: progress.Silent | None = None,
@@ -78,7 +79,7 @@ def certify_run(
 
     Args:
       run_dir: of a sweep of softmax regression.
-      levels: which levels; all of the run's if None. The dense baseline counts as level n.
+      levels: which levels, or text as of a sweep; all of the run's if None. The dense baseline counts as level n.
       trials: how many trials, the first; all if None.
       enumerate_supports: find each level's global infimum; else certify step sizes and restricted optima alone.
       show: a progress display; none by default.
@@ -107,6 +108,8 @@ def certify_run(
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
     n, K = len(stored["parameters"]), table.n_classes
     every = tuple(sorted({*config.filled_levels, *([n] if config.dense else [])}))
+    if isinstance(levels, str):
+        levels = count_levels(as_levels(levels), n)
     if levels is not None:
         levels = tuple(sorted(set(map(int, check("levels", levels, levels_up_to(MAX_LEVEL))))))
     levels = levels or every

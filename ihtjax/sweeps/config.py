@@ -4,9 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ihtjax.errors import (
     BOOLEAN,
@@ -17,9 +15,9 @@ from ihtjax.errors import (
     InputError,
     check,
     one_of,
-    plain,
     whole_number,
 )
+from ihtjax.sweeps.levels import EVERY_LEVEL_UP_TO, LEVELS, LEVELS_BEYOND, MAX_LEVEL, as_levels, count_levels
 
 
 def option(default, help, expects, **metadata):
@@ -40,8 +38,6 @@ def choice(default, help, *choices, **metadata):
 
 
 PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
-MAX_LEVEL = 2**31 - 1  # a level is an int32 column
-LEVEL = whole_number(1, MAX_LEVEL)
 CERTIFIED = "certified"
 STEP_SIZE = Expectation(
     f"{POSITIVE.text}, or '{CERTIFIED}'",
@@ -71,17 +67,14 @@ WIDTHS = Expectation(
     "the widths of the hidden layers, whole numbers such as 16 or (16, 8)",
     lambda v: isinstance(v, tuple) and len(v) > 0 and all(map(WIDTH.holds, v)),
 )
-LEVELS = Expectation(
-    "whole numbers from 1 to the number of parameters, such as (3, 5, 7)",
-    lambda v: isinstance(v, tuple) and len(v) > 0 and all(LEVEL.holds(s) for s in v),
-)
 
 
 @dataclass(frozen=True)
 class SweepConfig:
     """What determines the results of a sweep; the fields are the options of ``ihtjax sweep``, with underscores.
 
-    Hashable and immutable. ``levels=None`` means 1 .. n - 1, filled in when the data is read.
+    Hashable and immutable. ``levels`` may be text, such as "5%,10%" of n; None means `default_levels`. Both are
+    counts once the data is read.
 
     Raises:
       InputError: a field is out of range.
@@ -126,8 +119,14 @@ class SweepConfig:
         None, "widths of an mlp's hidden layers, as 16 or 16,8", WIDTHS, metavar="WIDTHS", later=True
     )
     activation: str = choice("tanh", "of an mlp's hidden layers", "tanh", "sigmoid", "relu", later=True)
-    levels: tuple[int, ...] | None = option(
-        None, "sparsity levels, as 1-14 or 3,5,7  [default: 1 .. n - 1]", LEVELS, sweep_only=True, of_rows=False
+    levels: tuple[int, ...] | str | None = option(
+        None,
+        "sparsity levels: counts, ranges, shares of n, as 1-14 or 3,5,7 or 10-600:50 or 5%,10%  "
+        f"[default: 1 .. n - 1; beyond n = {EVERY_LEVEL_UP_TO}, {LEVELS_BEYOND} of these, log-spaced]",
+        LEVELS,
+        metavar="LEVELS",
+        sweep_only=True,
+        of_rows=False,
     )
     trials: int = option(1000, "seed triples per level", whole_number(1), sweep_only=True, of_rows=False)
     steps: int = option(10_000, "IHT steps per trial", whole_number(1))
@@ -149,7 +148,7 @@ class SweepConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "levels":
-                value = _as_levels(value)
+                value = as_levels(value)
             if field.name == "solver" and isinstance(value, str | list):
                 value = (value,) if isinstance(value, str) else tuple(value)
             if field.name == "hidden":
@@ -193,16 +192,16 @@ class SweepConfig:
         what = self.problem or self.data
         if n > MAX_LEVEL:
             raise InputError(f"data: {what} makes a network of {n} parameters, expected at most {MAX_LEVEL}")
-        levels = tuple(range(1, n)) if self.levels is None else self.levels
+        levels = count_levels(self.levels, n)
         if levels[-1] > n:
             raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {what}")
         return dataclasses.replace(self, levels=levels)
 
     @property
     def filled_levels(self) -> tuple[int, ...]:
-        """``levels`` once they are filled in, as `with_levels` does and every run's configuration has them."""
-        if self.levels is None:
-            raise ValueError("levels: None, expected them filled in by with_levels")
+        """``levels`` once they are counts, as `with_levels` does and every run's configuration has them."""
+        if not isinstance(self.levels, tuple):
+            raise ValueError(f"levels: {self.levels}, expected them filled in by with_levels")
         return self.levels
 
     def to_json(self) -> dict:
@@ -224,19 +223,6 @@ class SweepConfig:
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def parse_levels(text: str) -> tuple[int, ...]:
-    """Sparsity levels from text such as "1-14", "3,5,7" or "1-3,7"."""
-    levels: list[int] = []
-    for part in text.split(","):
-        span = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", part)
-        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
-        if not 1 <= first <= last <= MAX_LEVEL:
-            wanted = "whole numbers from 1 to the number of parameters, as in 1-14 or 3,5,7"
-            raise InputError(f"levels: got {text!r}, expected {wanted}")
-        levels += range(first, last + 1)
-    return tuple(levels)
-
-
 def parse_widths(text: str) -> tuple[int, ...]:
     """Widths of layers from text such as "16" or "16,8"."""
     parts = [part.strip() for part in text.split(",")]
@@ -250,13 +236,3 @@ def _as_widths(widths: Any) -> Any:
     if WIDTH.holds(plain(widths)):
         return (plain(widths),)
     return tuple(map(plain, widths)) if isinstance(widths, list | tuple) else widths
-
-
-def _as_levels(levels: Any) -> Any:
-    """Levels as a sorted tuple without duplicates; what isn't levels stays as it is, for the check."""
-    if LEVEL.holds(plain(levels)):
-        return (plain(levels),)
-    if not isinstance(levels, Iterable) or isinstance(levels, str | bytes | Mapping) or getattr(levels, "ndim", 1) != 1:
-        return levels
-    levels = [plain(s) for s in levels]
-    return tuple(sorted(set(levels)) if all(map(LEVEL.holds, levels)) else levels)

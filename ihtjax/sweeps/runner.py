@@ -39,6 +39,7 @@ from ihtjax.sweeps.engine import (
     workers,
 )
 from ihtjax.sweeps.executors import Executor, Threads
+from ihtjax.sweeps.levels import written
 from ihtjax.sweeps.plan import extend, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import TABLES, Fit, Unit
@@ -216,12 +217,13 @@ def _announce(config: SweepConfig, problem: Problem, units: list[Fit], show: pro
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)
-    levels = len({unit.s for unit in units if unit.method != DENSE})
+    levels = sorted({unit.s for unit in units if unit.method != DENSE})
     seconds = estimated_seconds(problem, networks * config.steps)
-    line = f"{networks:,} networks of {config.steps:,} steps, at {levels} sparsity level{'s' * (levels != 1)}"
+    line = f"{networks:,} networks of {config.steps:,} steps, at {len(levels)} sparsity level{'s' * (len(levels) != 1)}"
+    line += f" ({written(levels)})" * bool(levels)
     if seconds is not None:
         line += f": roughly {progress.in_words(seconds)} on {workers()} core{'s' * (workers() != 1)}, once compiled"
-    if seconds is not None and seconds > 3600 and levels > 20:
+    if seconds is not None and seconds > 3600:
         line += "; --levels, --trials and --steps make it shorter"
     show.say(line)
 

@@ -2,6 +2,7 @@
 
 from ihtjax.problems.table import Table
 from ihtjax.sweeps.config import CERTIFIED, MODELS, SweepConfig
+from ihtjax.sweeps.levels import written
 from ihtjax.text import printable
 
 # What problems measure, in words, and how its values are written.
@@ -64,6 +65,4 @@ def surplus(held: SweepConfig, asked: SweepConfig) -> str:
     """What a run holds, where that is more than was asked for; else empty."""
     if held.trials <= asked.trials and set(held.filled_levels) <= set(asked.filled_levels):
         return ""
-    levels = held.filled_levels
-    text = ", ".join(map(str, levels)) if len(levels) <= 20 else f"{levels[0]} .. {levels[-1]} ({len(levels)})"
-    return f"holds more: {held.trials:,} trials, levels {text}; all are kept"
+    return f"holds more: {held.trials:,} trials, levels {written(held.filled_levels)}; all are kept"

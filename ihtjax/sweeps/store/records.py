@@ -187,7 +187,7 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     if not SHA256.fullmatch(content["data_sha256"]):
         raise Damaged("data_sha256: expected 64 hex digits")
     config = config_in(content)
-    if config.levels is None or config.levels[-1] > n:
+    if not isinstance(config.levels, tuple) or config.levels[-1] > n:
         raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
     for method, its_hash in content["solvers"].items():
         if not METHOD.fullmatch(method) or not (its_hash == "" or SHA256.fullmatch(str(its_hash))):
