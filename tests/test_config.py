@@ -67,6 +67,12 @@ def test_hash_is_over_what_determines_a_row():
     assert len({base, *hashes}) == 7
 
 
+def test_a_new_option_leaves_the_hashes_of_runs_that_are_there():
+    """As they were before there was ``theta``, so that each of these runs resumes."""
+    assert SweepConfig().hash("data") == "6962b24548d4"
+    assert SweepConfig(levels=(3,), step_size="certified", steps=50).hash("data") == "eba050119854"
+
+
 def test_takes_numpy_numbers():
     config = SweepConfig(levels=np.arange(1, 4), trials=np.int64(5), step_size=np.float32(0.5), dense=np.bool_(False))
     assert config == SweepConfig(levels=(1, 2, 3), trials=5, step_size=0.5, dense=False)

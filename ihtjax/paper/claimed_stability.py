@@ -185,6 +185,7 @@ def trial_support(run: Evidence):
     "IV, Figs. 7, 8 and 14",
     "IHT learns the position of the nonzero parameters: the support moves (here: of every trial).",
     SHARE.format("end on another support than the first"),
+    "theta0",
 )
 def all_supports(run: Evidence):
     return of_all(run.supports_moved, run.levels, diverged_text(run.every("ended", run.levels)))

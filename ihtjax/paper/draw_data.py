@@ -196,7 +196,8 @@ def support_counts(run: Run) -> Picture:
     if run.subject.is_softmax:
         distinct = different_networks(run.n, run.classes)
         rows["different networks they hold"] = [distinct[s] for s in levels]
-    reached = {s: _distinct(run.supports(s, "theta")) for s in levels if s in run.levels}
+    there = [] if run.subject.lacks("theta") else [s for s in levels if s in run.levels]
+    reached = {s: _distinct(run.supports(s, "theta")) for s in there}
     if reached:
         rows["supports where trials ended"] = [reached.get(s) for s in levels]
 

@@ -36,8 +36,9 @@ DRAWINGS = {
     "steps": draw_levels.step_range,
 }
 # What a run must have for a figure, as `Subject.lacks` names it.
-NEEDS = {"fig02": "softmax", "fig06": "classes", **dict.fromkeys(("fig12", "fig13"), "metric")}
-NEEDS |= dict.fromkeys(("gap", "restarts", "steps"), "oracle")
+NEEDS = {"fig02": ["softmax"], "fig06": ["classes"], "fig07": ["theta0"]}
+NEEDS |= {"fig12": ["metric"], "fig13": ["metric"], "restarts": ["oracle"]}
+NEEDS |= {"gap": ["oracle", "theta"], "steps": ["oracle", "theta"]}
 AGAINST_S = ("fig09", "fig10", "fig11", "fig12", "fig13")
 
 
@@ -89,7 +90,7 @@ def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
         why = f"the run has one sparsity level, s = {run.levels[0]}: drawn, but no trend against s can be seen"
         yield Undrawable(", ".join(against_s), why)
     for name in names:
-        if name in NEEDS and (why := run.subject.lacks(NEEDS[name])):
+        if name in NEEDS and (why := run.subject.lacks(*NEEDS[name])):
             yield Undrawable(name, why)
             continue
         try:

@@ -107,7 +107,8 @@ class Evidence:
 
     @property
     def without_certificates(self) -> str:
-        return f"This needs certificates; make them with: ihtjax oracle {self.path}"
+        how = self.subject.lacks("theta") or f"make them with: ihtjax oracle {self.path}"
+        return f"This needs certificates; {how}"
 
     @property
     def with_older_certificates(self) -> str:

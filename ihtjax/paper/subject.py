@@ -4,7 +4,7 @@ from typing import Any
 
 from ihtjax.errors import InputError
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.words import network
+from ihtjax.sweeps.words import network, not_stored
 from ihtjax.text import printable
 
 LOSSES = {
@@ -40,6 +40,7 @@ class Subject:
                 f"this run is of {' and '.join(stored['solvers'])}, while the paper's figures and claims are of iht; "
                 "add it with --solver iht, or see: ihtjax summary"
             )
+        self.config = config
         self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"]
         self.data = config.problem or config.data
         is_linear = config.problem is None and config.model == "linear"
@@ -53,10 +54,11 @@ class Subject:
         """Why the run can't answer what needs this, in a clause; empty if it can.
 
         Args:
-          needs: "softmax", "oracle" (certificates), "classes", "metric", "accuracy" or "iris"; the first that is
-            lacking counts.
+          needs: "softmax", "oracle" (certificates), "classes", "metric", "accuracy", "iris", "theta" or "theta0" (these
+            columns); the first that is lacking counts.
         """
         of = f"it is of {self.loss}"
+        unstored = {name: not_stored(self.config, name) for name in ("theta", "theta0")}
         lacking = {
             "softmax": (self.is_softmax, f"this is about softmax regression, and the run is not: {of}"),
             "oracle": (self.is_softmax, f"there are certificates of softmax regression alone, not of this run: {of}"),
@@ -69,5 +71,6 @@ class Subject:
                 if self.data != "iris"
                 else f"the paper's experiments are of softmax regression, and the run is not: {of}",
             ),
+            **{name: (not why, why) for name, why in unstored.items()},
         }
         return next((why for has, why in map(lacking.__getitem__, needs) if not has), "")

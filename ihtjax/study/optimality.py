@@ -31,7 +31,7 @@ from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import certificates_schema
-from ihtjax.sweeps.words import network
+from ihtjax.sweeps.words import network, not_stored
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50
@@ -88,8 +88,8 @@ def certify_run(
       The run directory's path.
 
     Raises:
-      InputError: there is no such run, it isn't finished or of another model, a level isn't among the run's, or there
-        are too many supports to enumerate.
+      InputError: there is no such run, it isn't finished, of another model or without theta, a level isn't among the
+        run's, or there are too many supports to enumerate.
 
     Warns:
       RuntimeWarning: some infima may be further from the truth than 1e-9 (``infima_within`` says which).
@@ -100,6 +100,8 @@ def certify_run(
     stored = run.record()
     config = stored_config(stored, run.path)
     next(training_rows(config, [0]))  # another model is refused here
+    if why := not_stored(config, "theta"):
+        raise InputError(f"{run.path}: certificates are of theta, and {why}")
     table = load_table(config.data, config.target, "classes")
     if table.fingerprint != stored["data_sha256"]:
         raise InputError(f"data: {config.data} has changed since the run began; restore it")

@@ -7,7 +7,7 @@ import pyarrow as pa
 from ihtjax.errors import InputError, shown
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
-from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.config import VECTORS, SweepConfig
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.schemas import curves_schema, trials_schema
 from ihtjax.sweeps.trial import NEVER, Point, Result
@@ -26,7 +26,7 @@ def trials_table(
 
     Args:
       unit: which trials.
-      config: what was asked for; columns that it leaves out are null.
+      config: what was asked for; what it leaves out is null, or no column where that is parameters.
       seeds: their triples, uint32 ``[3, N]``; `N` denotes the number of trials in the unit.
       result: arrays with N as the last axis.
       curve: arrays ``[points, N]``.
@@ -66,8 +66,7 @@ def trials_table(
                 "ht_stable",
             )
         },
-        "theta": _vectors(result.theta),
-        "theta0": _vectors(result.theta0),
+        **{name: _vectors(getattr(result, name)) for name in VECTORS[config.theta]},
         "status": pa.array(np.where(result.finite, "ok", "diverged"), pa.string()),
         "config_hash": pa.array([config_hash] * N, pa.string()),
     }
@@ -77,7 +76,8 @@ def trials_table(
         columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
     columns |= {name: pa.array(value) for name, value in result.structure.items()}
     structure = tuple((name, str(value.dtype)) for name, value in sorted(result.structure.items()))
-    return pa.table(columns, schema=trials_schema(real, n, config.audit, tuple(result.train_metrics), structure))
+    measured, vectors = tuple(result.train_metrics), VECTORS[config.theta]
+    return pa.table(columns, schema=trials_schema(real, n, config.audit, measured, structure, vectors))
 
 
 def structure_record(problem: Problem) -> dict[str, list[str]]:
@@ -91,7 +91,7 @@ def structure_record(problem: Problem) -> dict[str, list[str]]:
     if found.keys() != problem.structural.keys():
         declared, its = (", ".join(map(repr, names)) or "nothing" for names in (problem.structural, found))
         raise InputError(f"problem: structure returns {its}, expected what structural declares, {declared}")
-    there = trials_schema(pa.float32(), problem.n, True, tuple(problem.metrics), ()).names
+    there = trials_schema(pa.float32(), problem.n, True, tuple(problem.metrics), (), VECTORS["all"]).names
     for name, value in found.items():
         if value.shape or str(value.dtype) not in ("bool", "int32", str(problem.dtype)) or name in there:
             wanted = f"a scalar of bool, int32 or {problem.dtype} under a name that is no column"

@@ -15,6 +15,7 @@ from ihtjax.errors import (
     InputError,
     check,
     one_of,
+    plain,
     whole_number,
 )
 from ihtjax.sweeps.levels import EVERY_LEVEL_UP_TO, LEVELS, LEVELS_BEYOND, MAX_LEVEL, as_levels, count_levels
@@ -39,6 +40,8 @@ def choice(default, help, *choices, **metadata):
 
 PAPERS_STOP_LOSS = 0.05  # nats; what is looked for where no other is given
 CERTIFIED = "certified"
+# Which columns of parameters a run has, by its option theta: where trials end and where they start.
+VECTORS = {"all": ("theta", "theta0"), "end": ("theta",), "none": ()}
 STEP_SIZE = Expectation(
     f"{POSITIVE.text}, or '{CERTIFIED}'",
     lambda v: (isinstance(v, str) and v == CERTIFIED) or POSITIVE.holds(v),
@@ -143,6 +146,13 @@ class SweepConfig:
     curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", whole_number(0))
     precision: str = choice("float32", "floating-point type", "float32", "float64")
     audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN, later=True)
+    theta: str = choice(
+        "all",
+        "parameters that are stored: theta and theta0, theta alone, or neither; oracle needs theta",
+        *VECTORS,
+        sweep_only=True,
+        later=True,
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -57,8 +57,8 @@ class Engine(NamedTuple):
     certified: bool
 
 
-# What a compiled program doesn't depend on: which trials there are, and what the problem says.
-IGNORED = (*"data target loss problem model solver levels trials seed dense".split(), *MODEL_OPTIONS)
+# What a compiled program doesn't depend on: which trials there are, what the problem says, and what is stored.
+IGNORED = (*"data target loss problem model solver levels trials seed dense theta".split(), *MODEL_OPTIONS)
 # The models of a table, by name; `config.MODELS` says which options each takes.
 MODELS: dict[str, Callable[..., Supervised]] = {"linear": Linear, "mlp": MLP}
 

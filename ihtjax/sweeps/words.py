@@ -1,7 +1,7 @@
 """What a configuration and its data are, in a line for people."""
 
 from ihtjax.problems.table import Table
-from ihtjax.sweeps.config import CERTIFIED, MODELS, SweepConfig
+from ihtjax.sweeps.config import CERTIFIED, MODELS, VECTORS, SweepConfig
 from ihtjax.sweeps.levels import written
 from ihtjax.text import printable
 
@@ -33,6 +33,14 @@ def rule(config: SweepConfig) -> str:
     if config.step_size is None:
         return f"1 / L-hat_2s from {config.n_monte:,} draws"
     return "certified, at most 1 / L_2s" if config.step_size == CERTIFIED else f"{config.step_size:g}, given"
+
+
+def not_stored(config: SweepConfig, vector: str) -> str:
+    """Why a run has no column ``theta`` or ``theta0``, and what to do, in a clause; empty if it has one."""
+    if vector in VECTORS[config.theta]:
+        return ""
+    enough = "end" if vector in VECTORS["end"] else "all"
+    return f"the run stores no {vector} (--theta {config.theta}); sweep into another directory with --theta {enough}"
 
 
 def conditions(config: SweepConfig) -> str:

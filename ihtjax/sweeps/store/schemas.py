@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ihtjax.sweeps.config import VECTORS
 from ihtjax.sweeps.store.records import Certify, Damaged, Unit
 from ihtjax.sweeps.store.sealed import arrow_reader, configuration_of, has_seal, record_in
 
@@ -37,14 +38,23 @@ def schema_of(table: str, stored: dict[str, Any]) -> pa.Schema:
     if table == "curves":
         return curves_schema(real)
     structure = tuple(sorted((name, kind) for name, (kind, _) in stored.get("structure", {}).items()))
-    return trials_schema(real, n, config["audit"], tuple(stored["metrics"]), structure)
+    measured, vectors = tuple(stored["metrics"]), VECTORS[config["theta"]]
+    return trials_schema(real, n, config["audit"], measured, structure, vectors)
 
 
 @functools.lru_cache(maxsize=8)
 def trials_schema(
-    real: pa.DataType, n: int, audit: bool, metrics: tuple[str, ...], structure: tuple[tuple[str, str], ...]
+    real: pa.DataType,
+    n: int,
+    audit: bool,
+    metrics: tuple[str, ...],
+    structure: tuple[tuple[str, str], ...],
+    vectors: tuple[str, ...],
 ) -> pa.Schema:
-    """Of ``trials``: a row a trial, of n parameters, with what its problem measures and says of them, by its type."""
+    """Of ``trials``: a row a trial, with what its problem measures and says of its parameters, by its type.
+
+    ``vectors`` are those that are stored, of n parameters.
+    """
     types = {
         "trial": INT32,
         "s": INT32,
@@ -57,7 +67,7 @@ def trials_schema(
         "n_nonzero": INT32,
         **dict.fromkeys(("grad_on_support", "grad_off_support", "min_on_support", "ht_margin"), real),
         **dict.fromkeys(("satisfies_eq8", "ht_stable"), BOOLEAN),
-        **dict.fromkeys(("theta", "theta0"), pa.list_(real, n)),
+        **dict.fromkeys(vectors, pa.list_(real, n)),
         **dict.fromkeys(("status", "config_hash"), TEXT),
     }
     if audit:
