@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import matplotlib
 import pandas as pd
@@ -12,6 +13,19 @@ from ihtjax.sweeps.store.records import with_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 
 matplotlib.use("Agg")
+
+BOWL = """
+import jax.numpy as jnp
+
+from ihtjax.problems.base import Problem
+
+
+class Bowl(Problem):
+    names = [f"t{i}" for i in range(200_000)]
+
+    def loss(self, theta, view):
+        return jnp.sum((theta - 1) ** 2) / 2
+"""
 
 
 def forget(run_dir, unit):
@@ -76,3 +90,12 @@ def tables(tmp_path_factory):
         paths[name] = folder / f"{name}.csv"
         frame.to_csv(paths[name], index=False)
     return paths
+
+
+@pytest.fixture
+def wide(tmp_path, monkeypatch):
+    """The name of a problem of 200,000 parameters."""
+    (tmp_path / "bowl.py").write_text(BOWL)
+    monkeypatch.chdir(tmp_path)
+    yield "bowl:Bowl"
+    sys.modules.pop("bowl", None)

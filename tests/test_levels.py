@@ -101,7 +101,7 @@ def test_the_levels_of_a_large_network_are_said_before_anything_is_compiled(tmp_
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ihtjax.sweeps.runner.make_engine", stop)
+    monkeypatch.setattr("ihtjax.sweeps.runner.fitting_engines", stop)
     with pytest.raises(KeyboardInterrupt):
         sweep(SweepConfig(data="sklearn:digits"), tmp_path / "run", show=(notes := Notes()))
     _, _, work = notes.lines[:3]  # after what the data is, and which columns are constant

@@ -407,7 +407,7 @@ def test_a_sweep_that_cannot_begin_leaves_no_directory(small, tmp_path, monkeypa
     def no_memory(*args):
         raise MemoryError
 
-    monkeypatch.setattr("ihtjax.sweeps.runner.make_engine", no_memory)
+    monkeypatch.setattr("ihtjax.sweeps.runner.fitting_engines", no_memory)
     with pytest.raises(MemoryError):
         sweep(small, tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
@@ -492,7 +492,7 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ihtjax.sweeps.runner.make_engine", stop)
+    monkeypatch.setattr("ihtjax.sweeps.runner.fitting_engines", stop)
     with pytest.raises(KeyboardInterrupt):
         sweep(SweepConfig(data=str(tables["wine"]), target="kind"), tmp_path / "run", show=notes)
     header, work, compiling = notes.lines

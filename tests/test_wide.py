@@ -1,7 +1,6 @@
 """Many parameters: counts of them in 32 bits, and runs whose files have 16."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,28 +11,6 @@ from test_hostile import forge
 from ihtjax import SweepConfig, certify_run, load, sweep
 from ihtjax.sweeps.store.records import Fit, unit_of
 from ihtjax.sweeps.store.run import RunDirectory
-
-SOURCE = """
-import jax.numpy as jnp
-
-from ihtjax.problems.base import Problem
-
-
-class Bowl(Problem):
-    names = [f"t{i}" for i in range(120_000)]
-
-    def loss(self, theta, view):
-        return jnp.sum((theta - 1) ** 2) / 2
-"""
-
-
-@pytest.fixture
-def wide(tmp_path, monkeypatch):
-    """The name of a problem of 120,000 parameters."""
-    (tmp_path / "bowl.py").write_text(SOURCE)
-    monkeypatch.chdir(tmp_path)
-    yield "bowl:Bowl"
-    sys.modules.pop("bowl", None)
 
 
 def narrow(table):

@@ -115,7 +115,7 @@ def cli():
 @cli.command(short_help="Run, resume or extend a sweep.")
 @click.argument("run_dir", default="results/paper", type=click.Path(path_type=Path))
 @config_options(sweep=True)
-@click.option("--batch", type=click.INT, help="trials per compiled call  [default: what suits the device]")
+@click.option("--batch", type=click.INT, help="trials per compiled call  [default: what the device suits and holds]")
 @click.option("--overwrite", is_flag=True, help="delete the results in RUN_DIR first")
 def sweep(run_dir, batch, overwrite, **options):
     """Run a sweep into RUN_DIR (default: results/paper), or resume or extend the one that is there.

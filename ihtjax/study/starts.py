@@ -11,16 +11,8 @@ from ihtjax.exact.newton import SoftmaxRows
 from ihtjax.exact.oracle import Search, check_levels
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import (
-    check_batch,
-    make_engine,
-    make_problem,
-    one_solver,
-    program,
-    resolved,
-    run_block,
-    triples,
-)
+from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block, triples
+from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.words import conditions
 
 
@@ -48,7 +40,7 @@ def run_starts(
       s: sparsity level.
       data_seed: of the split.
       starts: how many.
-      batch: lanes per call; if None, what suits the device.
+      batch: lanes per call; if None, what suits the device and its memory.
 
     Raises:
       InputError: s, the seed or the number of starts is out of range, or the data can't be used.
@@ -58,7 +50,7 @@ def run_starts(
     n = split.classes * (split.X.shape[1] + 1)
     s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
     problem = make_problem(config)
-    engine = make_engine(problem, one_solver(config), program(resolved(config, problem)), check_batch(batch, problem))
+    engine = fitting_engine(problem, one_solver(config), resolved(config, problem), batch)
     parts = []
     for first in range(0, starts, engine.batch):
         trials = np.arange(first, min(first + engine.batch, starts), dtype=np.uint32)
@@ -100,7 +92,7 @@ def restart_budget(
       starts: M, for each level.
       epsilon: nats.
       confidence: of the intervals.
-      batch: lanes per call; if None, what suits the device.
+      batch: lanes per call; if None, what suits the device and its memory.
 
     Returns:
       A data frame with a row for each level: ``s``, ``starts``, ``successes``, ``infimum``, ``p`` with ``p_low`` and

@@ -34,7 +34,8 @@ def trials_table(
       config_hash: what goes into the column of that name.
     """
     N = unit.stop - unit.start
-    real, n = pa.from_numpy_dtype(result.train_loss.dtype), len(result.theta)
+    real, vectors = pa.from_numpy_dtype(result.train_loss.dtype), VECTORS[config.theta]
+    n = len(result.theta) if vectors else 0
     certificate = result.certificate
     stop = result.steps_to_stop_loss
     nothing = np.full(N, np.nan, result.train_loss.dtype)  # what there is no test row for
@@ -66,7 +67,7 @@ def trials_table(
                 "ht_stable",
             )
         },
-        **{name: _vectors(getattr(result, name)) for name in VECTORS[config.theta]},
+        **{name: _vectors(getattr(result, name)) for name in vectors},
         "status": pa.array(np.where(result.finite, "ok", "diverged"), pa.string()),
         "config_hash": pa.array([config_hash] * N, pa.string()),
     }
@@ -76,8 +77,8 @@ def trials_table(
         columns["fixed_support_steps"] = pa.array((result.steps_run - result.last_support_change).astype(np.int32))
     columns |= {name: pa.array(value) for name, value in result.structure.items()}
     structure = tuple((name, str(value.dtype)) for name, value in sorted(result.structure.items()))
-    measured, vectors = tuple(result.train_metrics), VECTORS[config.theta]
-    return pa.table(columns, schema=trials_schema(real, n, config.audit, measured, structure, vectors))
+    schema = trials_schema(real, n, config.audit, tuple(result.train_metrics), structure, vectors)
+    return pa.table(columns, schema=schema)
 
 
 def structure_record(problem: Problem) -> dict[str, list[str]]:

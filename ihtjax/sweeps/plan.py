@@ -11,12 +11,10 @@ from ihtjax.problems.base import Problem
 from ihtjax.solvers.registry import DENSE
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import content
+from ihtjax.sweeps.memory import unit_rows
 from ihtjax.sweeps.store.records import Damaged, Fit, Unit, config_in
 from ihtjax.sweeps.store.run import RunDirectory
 
-# A unit is some seconds of work, and no more rows than memory holds with ease.
-UNIT_LANE_STEPS = 20_000_000
-UNIT_ROWS = 65_536
 # More files than this no folder holds with ease, and the manifest lists them all.
 MAX_UNITS = 1_000_000
 
@@ -34,8 +32,7 @@ def plan(
       broken: units that need, as they are, so that their files are replaced.
       batch: lanes per call; a unit is a whole number of batches where the trials allow it.
     """
-    rows = min(UNIT_ROWS, max(1, round(UNIT_LANE_STEPS / config.steps)))
-    rows = batch * max(1, round(rows / batch))
+    rows = unit_rows(config, n, batch)
     every = [(DENSE, n)] * config.dense + [(method, s) for method in methods for s in config.filled_levels]
     groups = {group: i for i, group in enumerate(every)}
     units = [unit for unit in broken if isinstance(unit, Fit) and unit.group in groups]

@@ -21,18 +21,17 @@ from ihtjax.solvers.gd import GD
 from ihtjax.solvers.registry import DENSE, check_solver, fingerprint, method, solver_named, specification
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.columns import curves_table, structure_record, trials_table
-from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.config import VECTORS, SweepConfig
 from ihtjax.sweeps.engine import (
+    Engine,
     check_batch,
     check_problem,
     content,
     describe_environment,
     differences,
     estimated_seconds,
-    make_engine,
     make_problem,
     platform,
-    program,
     resolved,
     run_block,
     triples,
@@ -40,6 +39,7 @@ from ihtjax.sweeps.engine import (
 )
 from ihtjax.sweeps.executors import Executor, Threads
 from ihtjax.sweeps.levels import written
+from ihtjax.sweeps.memory import fitting_engines
 from ihtjax.sweeps.plan import extend, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import TABLES, Fit, Unit
@@ -67,7 +67,7 @@ def sweep(
     Args:
       config: what to run.
       run_dir: where the results live; made if need be.
-      batch: lanes per call; by default what suits the device, or what the run was begun with.
+      batch: lanes per call; by default what suits the device and its memory, or what the run was begun with.
       overwrite: delete the results that the directory holds first.
       show: a progress display; none by default.
       problem: what to minimise, instead of what the configuration names.
@@ -78,7 +78,8 @@ def sweep(
       The run directory's path.
 
     Raises:
-      InputError: the configuration can't be run, or the directory holds another one, or another process writes there.
+      InputError: the configuration can't be run, a batch needs more memory than there is, the directory holds another
+        configuration, or another process writes there.
       OSError: a file can't be written; what was finished before stays.
     """
     show = show or progress.Silent()
@@ -102,19 +103,26 @@ def sweep(
                 show.say(f"units that are there go beyond config.json: the run is extended to {config.trials:,} trials")
             if more:
                 show.say(f"{run.path} {more}")
-        batch = check_batch(batch, problem)
-        units = plan(config, list(fingerprints), problem.n, found.whole, found.broken, batch)
+        lanes = check_batch(batch, problem)
+        units = plan(config, list(fingerprints), problem.n, found.whole, found.broken, lanes)
         _announce(config, problem, units, show)
         # What can fail comes before anything is written or deleted.
-        engines = {}
+        engines: dict[str, Engine] = {}
+        flights = workers()
         if units:
             show.say("compiling ..")
-            for method in dict.fromkeys(unit.method for unit in units):
-                its = solvers.get(method) or stored_solver(config, fingerprints, method)
-                engines[method] = interrupts.aside(make_engine, problem, its, program(config), batch)
-        environment = describe_environment(batch)
+            needed = dict.fromkeys(unit.method for unit in units)
+            its = {name: solvers.get(name) or stored_solver(config, fingerprints, name) for name in needed}
+            engines, flights = interrupts.aside(fitting_engines, problem, its, config, batch)
+            fitting = next(iter(engines.values())).batch
+            if fitting < lanes or flights < workers():
+                show.say(f"memory holds {flights} batch{'es' * (flights != 1)} of {fitting} trials at a time")
+            if fitting < lanes:
+                lanes = fitting
+                units = plan(config, list(fingerprints), problem.n, found.whole, found.broken, lanes)
+        environment = describe_environment(lanes)
         stay = run.clear() if stored is None else []
-        run.write_config(config_record(config, problem, fingerprints, batch))
+        run.write_config(config_record(config, problem, fingerprints, lanes))
         run.remove_temporaries()
         if found.stale:
             run.write_units(found.listing)
@@ -131,7 +139,7 @@ def sweep(
             show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
             try:
                 for stage in stages(units):
-                    _run_stage(executor or Threads(workers()), engines, config, run, stage, environment, show)
+                    _run_stage(executor or Threads(flights), engines, config, run, stage, environment, show)
             finally:
                 show.close()
     return run.path
@@ -258,6 +266,8 @@ def _run_stage(executor, engines, config, run, units, environment, show):
         lane_trials = np.clip(np.arange(first, first + batch), start, stop - 1)
         seeds = triples(config.seed, lane_trials)
         result, curve = run_block(engines[unit.method], seeds, unit.s)
+        # What isn't stored need not wait for the unit's other batches.
+        result = result._replace(gradient=None, **dict.fromkeys({"theta", "theta0"}.difference(VECTORS[config.theta])))
         lanes = slice(start - first, stop - first)
         return jax.tree.map(lambda a: a[..., lanes], (seeds, result, curve))
 
@@ -271,8 +281,7 @@ def _run_stage(executor, engines, config, run, units, environment, show):
         if len(parts[unit]) < waits[unit]:
             continue
         del waits[unit]
-        whole = [out for _, out in sorted(parts.pop(unit).items())]
-        seeds, result, curve = jax.tree.map(lambda *its: np.concatenate(its, axis=-1), *whole)
+        seeds, result, curve = _in_order(parts.pop(unit))
         if not config.dense:
             baseline = None
         elif unit.method == DENSE:
@@ -280,6 +289,11 @@ def _run_stage(executor, engines, config, run, units, environment, show):
         else:
             baseline = dense_loss[unit.start : unit.stop]
         run.write_unit(unit, unit_tables(unit, config, seeds, result, curve, baseline, config_hash), environment)
+
+
+def _in_order(parts):
+    """Batches put together in the order of their trials; a function, so that they are free once it returns."""
+    return jax.tree.map(lambda *its: np.concatenate(its, axis=-1), *(out for _, out in sorted(parts.items())))
 
 
 def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> dict[str, pa.Table]:

@@ -10,7 +10,8 @@ from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, one_solver, program, resolved, run_block
+from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
+from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
 
@@ -48,14 +49,14 @@ def run_trial(
       config: of the sweep.
       s: sparsity level.
       data_seed, init_seed, support_seed: the triple, as in the columns of those names.
-      batch: lanes per call; if None, what suits the device, which is a sweep's default too.
+      batch: lanes per call; if None, what suits the device and its memory, which is a sweep's default too.
 
     Raises:
       InputError: s, a seed or batch is out of range, or the data can't be used.
     """
     problem, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
     config = resolved(config, problem)
-    engine = make_engine(problem, one_solver(config), program(config), check_batch(batch, problem))
+    engine = fitting_engine(problem, one_solver(config), config, batch)
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
     seeds, its = (data_seed, init_seed, support_seed), engine.problem
