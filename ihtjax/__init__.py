@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # editors and type checkers see through these; a test holds them against the table
     from ihtjax.errors import InputError as InputError
     from ihtjax.exact.bounds import Bounds as Bounds
+    from ihtjax.exact.bounds import glm_bounds as glm_bounds
     from ihtjax.exact.bounds import softmax_bounds as softmax_bounds
     from ihtjax.exact.bounds import squared_error_bounds as squared_error_bounds
-    from ihtjax.exact.oracle import BestSubset as BestSubset
     from ihtjax.exact.oracle import best_subset as best_subset
     from ihtjax.exact.oracle import best_subsets as best_subsets
+    from ihtjax.exact.search import BestSubset as BestSubset
     from ihtjax.exact.separation import existence as existence
     from ihtjax.exact.symmetry import canonical_parameters as canonical_parameters
     from ihtjax.exact.symmetry import canonical_support as canonical_support
@@ -49,7 +50,7 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
 
 _HOMES = {
     "Atlas": "study.atlas",
-    "BestSubset": "exact.oracle",
+    "BestSubset": "exact.search",
     "Bounds": "exact.bounds",
     "Certificate": "solvers.certificate",
     "Claim": "paper.verdicts",
@@ -74,6 +75,7 @@ _HOMES = {
     "existence": "exact.separation",
     "figures": "paper.drawings",
     "gaps": "study.summaries",
+    "glm_bounds": "exact.bounds",
     "hard_threshold": "solvers.threshold",
     "iht": "solvers.algorithms",
     "iht_step": "solvers.iht",

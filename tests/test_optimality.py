@@ -315,10 +315,11 @@ def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys)
 
 
 def test_another_problem_is_refused(tmp_path, capsys):
-    run = sweep(SweepConfig(data="sklearn:diabetes", levels=(2,), trials=2, steps=5, n_monte=2), tmp_path / "run")
-    code, _, err = call(capsys, "oracle", run)
+    config = SweepConfig(data="sklearn:diabetes", loss="huber", levels=(2,), trials=2, steps=5, n_monte=2)
+    code, _, err = call(capsys, "oracle", sweep(config, tmp_path / "run"))
     assert code == 2 and err == (
-        "ihtjax: error: squared: no oracle for this problem, expected a linear model under cross_entropy\n"
+        "ihtjax: error: huber: no oracle for this problem, expected a linear model under cross_entropy, logistic or "
+        "squared\n"
     )
 
 

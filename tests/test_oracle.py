@@ -10,9 +10,11 @@ from scipy import optimize
 
 from ihtjax import InputError, SweepConfig, best_subset, best_subsets, canonical_support, existence, interrupts
 from ihtjax.exact import newton as newton_module
-from ihtjax.exact import oracle
-from ihtjax.exact.newton import SoftmaxRows, restricted_optima
-from ihtjax.exact.oracle import Search, check_levels
+from ihtjax.exact import search
+from ihtjax.exact.newton import restricted_optima
+from ihtjax.exact.oracle import check_levels
+from ihtjax.exact.search import Search
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.study.optimality import training_rows
@@ -190,7 +192,7 @@ def test_the_counts_that_were_wrong():
 
 def test_where_ties_are_too_many_they_are_not_counted(monkeypatch):
     X, y, K = TABLES["trial 2, separated from s = 6 on"]()
-    monkeypatch.setattr(oracle, "MAX_TIES", 100)
+    monkeypatch.setattr(search, "MAX_TIES", 100)
     best = best_subset(X, y, 9)
     assert best.n_best is None and best.n_best_at_most is None and len(best.supports) and best.loss < 1e-9
     assert best_subset(X, y, 1).n_best == 1
@@ -524,9 +526,10 @@ def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
 
 def test_the_level_that_is_advised_where_there_are_too_many_supports_can_be_enumerated():
     """Digits: 10 classes, 64 features."""
+    rows = SoftmaxRows(np.zeros((10, 64)), np.arange(10), 10)
     with pytest.raises(InputError) as refused:
-        check_levels([20, 100], 10, 65)
+        check_levels([20, 100], rows)
     advised = int(re.search(r"take levels up to (\d+)$", str(refused.value))[1])
-    check_levels([advised], 10, 65)
+    check_levels([advised], rows)
     with pytest.raises(InputError):
-        check_levels([advised + 1], 10, 65)
+        check_levels([advised + 1], rows)

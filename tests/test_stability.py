@@ -3,7 +3,8 @@ import pytest
 import reference
 
 from ihtjax import canonical_support
-from ihtjax.exact.newton import SoftmaxRows, restricted_optima, sharpened
+from ihtjax.exact.newton import restricted_optima, sharpened
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.exact.stability import is_ht_stable, limit_of_descent
 from ihtjax.problems.table import load_table
 

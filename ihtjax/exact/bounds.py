@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ihtjax.errors import InputError, check, numbers_in, shown, whole_number
+from ihtjax.errors import BOOLEAN, POSITIVE, InputError, check, numbers_in, shown, whole_number
+from ihtjax.exact.symmetry import as_mask
 
 # Up to so many principal submatrices the sparse eigenvalue is enumerated, else it is bounded.
 MAX_SUBMATRICES = 20_000
@@ -106,6 +107,65 @@ def squared_error_bounds(X: np.ndarray, s: int) -> Bounds:
     return Bounds(*ends, quadratic.exact and columns.exact)
 
 
+def glm_bounds(
+    X: np.ndarray,
+    curvature: float,
+    s: int,
+    outputs: int = 1,
+    *,
+    constant: bool = False,
+    reached: np.ndarray | None = None,
+) -> Bounds:
+    """Certified ranges for the mean loss of a linear model, convex, of second derivatives of at most c in each output.
+
+    The Hessian is at most c I (x) G, G = X'X/m, X with the bias column, at every theta. At theta = 0 a row adds
+    c x x' / m to an output's block where the second derivative is c there: for these rows alone let G_A be. With
+    L_M(k) = max_{|S| <= k} lambda_max(M_SS) and A that of any output,
+
+        (4):  c L_{G_A}(2s)  <=  L_2s  <=  c L_G(2s)
+        (6):  c L_{G_A}(2s)  <=  L     <=  c sqrt(lambda_max(G) L_G(2s))
+
+    and where A are all rows, as for logistic loss, max_{|S| <= 2s} ||G_{:,S}|| stands for L_{G_A}(2s) in (6). Where
+    the second derivative is constant, c times that is the constant of (6).
+
+    Proof of the lower ends: let u and u' of s entries each shrink to 0, u' - u = t v for any v of 2s entries. As the
+    loss is convex, the quotients of (4) and <grad f(u') - grad f(u), u' - u> / |u' - u|^2, which that of (6) is at
+    least, fall no further than to what rows of A add, c v' G_A v / |v|^2. Of all rows the gradient's change is c t G v.
+
+    Args:
+      X: standardised training rows ``[m, d]``, the bias column not among them.
+      curvature: c: 1/4 for logistic loss, 1 for squared error and Huber's loss.
+      s: sparsity level, 1 .. n, n = q (d + 1).
+      outputs: q.
+      constant: whether the second derivative is c everywhere.
+      reached: mask ``[m]`` or ``[m, q]`` of the rows whose second derivative is c near theta = 0; all if None. For
+        Huber's loss |y| < delta.
+
+    Raises:
+      InputError: a number is out of range, or the mask is of other rows.
+    """
+    X = numbers_in("X", X, 2)
+    X = np.column_stack([X, np.ones(len(X))])
+    m, D = X.shape
+    c, q = check("curvature", curvature, POSITIVE), check("outputs", outputs, whole_number(1, 1000))
+    check("constant", constant, BOOLEAN)
+    _check_level(s, q * D)
+    at_zero = np.ones((m, 1), bool) if reached is None else as_mask("reached", reached)
+    if at_zero.shape not in ((m,), (m, 1), (m, q)):
+        raise InputError(f"reached: got {shown(at_zero)}, expected a mask of {m} rows, for all outputs or for each")
+    G = X.T @ X / m
+    quadratic, columns = sparse_eigenvalue(G, 2 * s), sparse_eigenvalue(G @ G, 2 * s)
+    upper = math.sqrt(columns.upper if constant else np.linalg.eigvalsh(G)[-1] * quadratic.upper)
+    lower, gradient, exact = quadratic.lower, math.sqrt(columns.lower), quadratic.exact and columns.exact
+    if not at_zero.all():
+        found = [sparse_eigenvalue(X[A].T @ X[A] / m, 2 * s) for A in at_zero.reshape(m, -1).T]
+        lower = gradient = max(its.lower for its in found)
+        exact = quadratic.exact and all(its.exact for its in found)
+    # Where ends meet, rounding must not cross them.
+    lower, gradient = min(lower, quadratic.upper), min(gradient, upper)
+    return Bounds(c * lower, c * quadratic.upper, c * gradient, c * upper, exact)
+
+
 def step_status(step_size: float, bounds: Bounds) -> str:
     """Whether gamma is at most 1 / L_2s of (4), as Corollary 3 of Damadi and Shen (arXiv:2209.08247) asks.
 
@@ -113,7 +173,7 @@ def step_status(step_size: float, bounds: Bounds) -> str:
     """
     if step_size <= 1 / bounds.rss_upper:
         return CERTIFIED
-    return REFUTED if step_size > 1 / bounds.rss_lower else OPEN
+    return REFUTED if bounds.rss_lower > 0 and step_size > 1 / bounds.rss_lower else OPEN
 
 
 def certified_step_size(X: np.ndarray, classes: int, s: int, dtype=np.float64) -> float:

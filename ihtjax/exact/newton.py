@@ -4,14 +4,17 @@ NumPy in float64. Supports lie on the last axis, so that every elementwise loop 
 that are done leave the batch.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ihtjax import interrupts
 from ihtjax.exact.extended import dual_gap, polish
-from ihtjax.exact.separation import column_scales
+from ihtjax.exact.rows import RestrictedOptima
 from ihtjax.exact.symmetry import as_blocks, from_blocks
+
+if TYPE_CHECKING:
+    from ihtjax.exact.softmax import SoftmaxRows
 
 # Supports that are solved together: a batch's temporaries stay in cache.
 LANES = 256
@@ -31,110 +34,7 @@ SHARP = 1e-24
 NEAR_ENOUGH = 1e-10
 
 
-class RestrictedOptima(NamedTuple):
-    """What `restricted_optima` found; `B` denotes the number of supports.
-
-    Attributes:
-      infimum: f at ``theta`` ``[B]``, in nats; where extended precision was needed, before theta is rounded.
-      theta: ``[B, n]``, zero off the support.
-      converged: ``[B]``, whether theta is a minimiser: Newton's step has become negligible where the Hessian on the
-        support is safely positive definite. Where it is false, the infimum is only approached, or the minimiser is
-        far away; `existence` tells the two apart.
-      within: ``[B]``, by how much ``infimum`` may exceed the infimum of f over the support, by duality and rounding
-        (nats); on separated rows by a rule of thumb, see `dual_gap`. Some 1e-12 for sane data; more than 1e-9 where
-        classes are apart by less than float64 can tell.
-    """
-
-    infimum: np.ndarray
-    theta: np.ndarray
-    converged: np.ndarray
-    within: np.ndarray
-
-
-class SoftmaxRows:
-    """Training rows ``[m, d]`` with classes ``[m]``, laid out for `restricted_optima`; K classes.
-
-    Columns are scaled by `column_scales`, and parameters scaled back.
-    """
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, classes: int):
-        order = np.argsort(y, kind="stable")
-        X = np.column_stack([np.asarray(X, np.float64)[order], np.ones(len(order))])
-        self.scale = column_scales(X)
-        self.vanishes = ~X.any(0)
-        self.X = X / self.scale
-        self.y = np.asarray(y)[order]
-        self.m, self.D = self.X.shape
-        self.K = classes
-        self.n = classes * self.D
-        bounds = np.searchsorted(np.asarray(y)[order], np.arange(classes + 1))
-        self.rows_of = [slice(a, b) for a, b in zip(bounds, bounds[1:])]
-        f, g = np.tril_indices(self.D)
-        self.products = np.ascontiguousarray((self.X[:, f] * self.X[:, g]).T) / self.m
-        self.product_of = np.zeros((self.D, self.D), np.intp)
-        self.product_of[f, g] = self.product_of[g, f] = np.arange(len(f))
-        self.Xt = np.ascontiguousarray(self.X.T) / self.m
-        self.mean_size = np.abs(self.X).mean(0)
-
-    def probabilities(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """f ``[B]`` and class probabilities ``[K, m, B]`` at scaled parameters ``[K, D, B]``."""
-        P = np.empty((self.K, self.m, V.shape[-1]))
-        loss = 0
-        for c, rows in enumerate(self.rows_of):
-            others = [k for k in range(self.K) if k != c]
-            # Logits minus that of the row's own class.
-            E = [self.X[rows] @ (V[k] - V[c]) for k in others]
-            top = np.maximum(np.maximum.reduce(E), 0)
-            for e in E:
-                e -= top
-                np.exp(e, out=e)
-            own = np.exp(-top)
-            total = own + sum(E)
-            loss = loss + top.sum(0) + np.log(total).sum(0)
-            np.divide(own, total, out=P[c, rows])
-            for k, e in zip(others, E):
-                np.divide(e, total, out=P[k, rows])
-        return loss / self.m, P
-
-    def loss(self, theta: np.ndarray) -> np.ndarray:
-        """f ``[B]`` at parameters ``[B, n]``."""
-        return self.probabilities(self._scaled(theta))[0]
-
-    def gradient(self, theta: np.ndarray) -> np.ndarray:
-        """grad f ``[B, n]`` at parameters ``[B, n]``."""
-        G = self.slopes(self.probabilities(self._scaled(theta))[1])
-        return from_blocks(np.moveaxis(G, -1, 0) * self.scale)
-
-    def _scaled(self, theta):
-        return np.moveaxis(as_blocks(np.asarray(theta, np.float64), self.K) * self.scale, 0, -1)
-
-    def slopes(self, P: np.ndarray) -> np.ndarray:
-        """grad f ``[K, D, B]`` by scaled parameters; the own class's residual is formed from the others'."""
-        G = np.zeros((self.K, self.D, P.shape[-1]))
-        for c, rows in enumerate(self.rows_of):
-            for k in range(self.K):
-                if k != c:
-                    part = self.Xt[:, rows] @ P[k, rows]
-                    G[k] += part
-                    G[c] -= part
-        return G
-
-    def curvatures(self, P: np.ndarray) -> np.ndarray:
-        """The Hessian's entries ``[K, K, D (D + 1) / 2, B]``: of two classes and a product of two features.
-
-        Off the diagonal -p_k p_l, on it the sum of p_k p_l over the other classes, in which nothing cancels.
-        """
-        H = np.zeros((self.K, self.K, len(self.products), P.shape[-1]))
-        for k in range(self.K):
-            for j in range(k):
-                part = self.products @ (P[k] * P[j])
-                H[k, j] = H[j, k] = -part
-                H[k, k] += part
-                H[j, j] += part
-        return H
-
-
-def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOptima:
+def restricted_optima(rows: "SoftmaxRows", supports: np.ndarray) -> RestrictedOptima:
     """Infimum of f over the parameters with each of the given supports, by damped Newton.
 
         inf { f(theta) : theta_i = 0 for i not in S }
@@ -157,7 +57,7 @@ def restricted_optima(rows: SoftmaxRows, supports: np.ndarray) -> RestrictedOpti
     return RestrictedOptima(infimum, theta, converged, within)
 
 
-def _solve(rows: SoftmaxRows, supports: np.ndarray):
+def _solve(rows: "SoftmaxRows", supports: np.ndarray):
     flat, entry = _entries(rows, supports)
     out = np.empty(len(flat)), np.zeros((rows.K * rows.D, len(flat))), np.zeros(len(flat), bool), np.empty(len(flat))
 
@@ -204,7 +104,7 @@ def _solve(rows: SoftmaxRows, supports: np.ndarray):
     return out[0], theta, out[2], out[3]
 
 
-def sharpened(rows: SoftmaxRows, supports: np.ndarray, theta: np.ndarray) -> np.ndarray:
+def sharpened(rows: "SoftmaxRows", supports: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Minimisers ``[B, n]`` over canonical supports, from parameters ``[B, n]`` near them: to the last digits.
 
     `restricted_optima` stops where f is exact, which theta is only to the root. Newton's whole steps double its

@@ -3,16 +3,21 @@
 import numpy as np
 from scipy import optimize
 
-from ihtjax.errors import InputError, numbers_in
-from ihtjax.exact.symmetry import as_blocks, as_mask
+from ihtjax.errors import InputError, check, numbers_in, one_of
+from ihtjax.exact.symmetry import as_blocks, as_mask, of_second_class
 
 ATTAINED, QUASI_SEPARATED, SEPARATED = "attained", "quasi-separated", "separated"
+# They rise with |z|, so that their infimum over a subspace is attained.
+COERCIVE = ("squared", "huber")
 # Beyond the solver's feasibility tolerance of 1e-7, for columns with mean square 1.
 SMALLEST_RISE = 1e-5
 
 
-def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
-    """Whether softmax regression on these rows has a minimiser with this support.
+def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray, *, loss: str = "cross_entropy") -> str:
+    """Whether a linear model on these rows has a minimiser with this support.
+
+    Squared error and Huber's loss always have one. For softmax regression, and for logistic regression, whose output
+    is its second class's logit beside one of 0:
 
     A direction v with this support separates if no row's logit of another class rises against that of its own,
 
@@ -28,15 +33,16 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
 
     Args:
       X: training rows ``[m, d]``.
-      y: their classes ``[m]``, 0 .. K - 1.
-      support: mask ``[n]``, n = K (d + 1).
+      y: their classes ``[m]``, 0 .. K - 1, or numbers.
+      support: mask ``[n]``, n = q (d + 1); q outputs, K for cross-entropy, 1 for logistic loss.
+      loss: "cross_entropy", "logistic", "squared" or "huber".
 
     Returns:
       "attained" (no v separates: the rows overlap, a minimiser exists), "quasi-separated" (some v separates, but
       none with all differences positive: the infimum is approached, not attained) or "separated" (the infimum is 0).
 
     Raises:
-      InputError: the support has not K (d + 1) entries, or a program can't be solved.
+      InputError: the support has not q (d + 1) entries, nothing is known of the loss, or a program can't be solved.
 
     References:
       Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models, 1984,
@@ -49,12 +55,19 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray) -> str:
       >>> existence(X, y, np.array([True, False, False, False]))  # w11: row 1 wants it up, row 2 down
       'attained'
     """
+    if check("loss", loss, one_of("cross_entropy", "logistic", *COERCIVE)) in COERCIVE:
+        return ATTAINED
     X, y = numbers_in("X", X, 2), numbers_in("y", y, 1, whole=True)
     if y.shape != X.shape[:1] or not len(y) or y.min() < 0:
         raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d] and [m], classes from 0 on")
     support = as_mask("support", support)
-    (m, d), n = X.shape, support.size
-    K, rest = divmod(n, d + 1)
+    m, d = X.shape
+    if loss == "logistic":
+        if support.shape != (d + 1,) or y.max() > 1:
+            got = f"{support.shape} and classes up to {y.max()}"
+            raise InputError(f"support: got {got}, expected a mask of {d + 1} parameters and classes 0 and 1")
+        support = of_second_class(support)
+    K, rest = divmod(support.size, d + 1)
     if rest or support.ndim != 1 or K <= y.max():
         raise InputError(f"support: got {support.shape}, expected a mask of {y.max() + 1} x {d + 1} parameters or more")
     k, f = np.nonzero(as_blocks(support, K))

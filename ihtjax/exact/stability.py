@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ihtjax.exact.newton import SoftmaxRows, sharpened
-from ihtjax.exact.oracle import Search
+from ihtjax.exact.rows import Rows
+from ihtjax.exact.search import Search
 from ihtjax.exact.separation import ATTAINED
-from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
+from ihtjax.exact.symmetry import as_blocks, from_blocks
 
 STABLE, UNSTABLE, NONE = "ht-stable", "not ht-stable", "none"
 # Minimisers are known to some 1e-12 of their size. What is nearer than this to vanishing, or to equality, is there.
@@ -14,11 +14,12 @@ ROUNDING = 1e-9
 DEPENDENT = 1e-12
 
 
-def limit_of_descent(rows: SoftmaxRows, theta: np.ndarray, minimiser: np.ndarray) -> np.ndarray:
+def limit_of_descent(rows: Rows, theta: np.ndarray, minimiser: np.ndarray) -> np.ndarray:
     """The minimiser ``[n]`` that gradient descent on the support S of theta ends at, from theta.
 
-    The gradient is orthogonal to N = {v with support in S: no row's logits change but for a shift}, so descent keeps
-    theta's part in N. Two minimisers differ by an element of N. With P the orthogonal projection onto N,
+    The gradient is orthogonal to N = {v with support in S: no row's outputs change, or for softmax but for a shift},
+    so descent keeps theta's part in N. Two minimisers differ by an element of N. With P the orthogonal projection
+    onto N,
 
         limit = minimiser + P (theta - minimiser).
 
@@ -30,43 +31,41 @@ def limit_of_descent(rows: SoftmaxRows, theta: np.ndarray, minimiser: np.ndarray
       theta: where descent begins ``[n]``.
       minimiser: any minimiser over S, or over its canonical support ``[n]``.
     """
-    K, support = rows.K, theta != 0
-    minimiser = same_network(minimiser, support, K)
+    q, support = rows.outputs, theta != 0
+    minimiser = rows.supports.onto(minimiser, support)
     R = np.linalg.qr(rows.X, mode="r")
-    on = as_blocks(support, K).ravel()
-    # Logits less their mean, for each entry of S, in orthonormal coordinates of the rows.
-    design = np.kron(np.eye(K) - 1 / K, R)[:, on]
+    on = as_blocks(support, q).ravel()
+    # What the loss depends on, for each entry of S, in orthonormal coordinates of the rows.
+    design = np.kron(rows.contrast, R)[:, on]
     _, size, Vt = np.linalg.svd(design)
     size = np.pad(size, (0, len(Vt) - len(size)))
-    null = Vt[size <= DEPENDENT * size.max(initial=0)].T / np.tile(rows.scale, K)[on, None]
+    null = Vt[size <= DEPENDENT * size.max(initial=0)].T / np.tile(rows.scale, q)[on, None]
     N = np.linalg.qr(null)[0]
-    difference = as_blocks(theta - minimiser, K).ravel()
+    difference = as_blocks(theta - minimiser, q).ravel()
     difference[on] = N @ (N.T @ difference[on])
     difference[~on] = 0
-    return minimiser + from_blocks(difference.reshape(K, -1))
+    return minimiser + from_blocks(difference.reshape(q, -1))
 
 
-def is_ht_stable(rows: SoftmaxRows, theta: np.ndarray, step_size: float, s: int) -> np.ndarray:
+def is_ht_stable(rows: Rows, theta: np.ndarray, step_size: float, s: int) -> np.ndarray:
     """Whether minimisers over their supports ``[.., n]`` are HT-stable ``[..]``: (b), (c) of `ihtjax.certify`, rounded.
 
     With S = supp(theta): if |S| = s, min |theta_S| >= gamma max |grad f| off S; if |S| < s, the whole gradient
     vanishes. An entry vanishes if it is at most 1e-9 of the largest, a gradient if it is at most 1e-9 where columns
-    have mean square 1; of equal sides of the inequality the left counts as the larger.
+    have mean square 1 (for squared error targets too); of equal sides of the inequality the left counts as the larger.
     """
-    scale = from_blocks(np.broadcast_to(rows.scale, (rows.K, rows.D)))
+    scale = rows.scales
     size = np.abs(theta) * scale
     support = size > ROUNDING * size.max(-1, keepdims=True)
     slope = np.where(support, 0, np.abs(rows.gradient(theta.reshape(-1, rows.n)).reshape(theta.shape)))
     smallest = np.where(support, np.abs(theta), np.inf).min(-1)
     eq8 = smallest >= (1 - ROUNDING) * step_size * slope.max(-1)
-    vanishes = (slope <= ROUNDING * scale).all(-1)
+    vanishes = (slope <= ROUNDING * rows.magnitude * scale).all(-1)
     count = support.sum(-1)
     return np.where(count < s, vanishes, eq8 & (count == s))
 
 
-def minimizers_on_support(
-    search: Search, theta: np.ndarray, step_sizes: np.ndarray, levels: np.ndarray, X: np.ndarray, y: np.ndarray
-) -> list[str]:
+def minimizers_on_support(search: Search, theta: np.ndarray, step_sizes: np.ndarray, levels: np.ndarray) -> list[str]:
     """What trials head for, if they stay on their supports: "ht-stable", "not ht-stable" or "none".
 
     The first two where the support's infimum is attained: then gradient descent ends at a minimiser, and that is
@@ -78,15 +77,13 @@ def minimizers_on_support(
       theta: the trials' parameters ``[N, n]``, float64.
       step_sizes: gamma ``[N]``.
       levels: s ``[N]``.
-      X: training rows ``[m, d]``.
-      y: their classes ``[m]``.
     """
-    supports = canonical_support(theta != 0, search.rows.K)
+    supports = search.rows.supports.canonical(theta != 0)
     verdicts = [NONE] * len(theta)
-    attained = [i for i, support in enumerate(supports) if search.existence(support, X, y) == ATTAINED]
+    attained = [i for i, support in enumerate(supports) if search.existence(support) == ATTAINED]
     if attained:
         near = np.stack([search.theta(support) for support in supports[attained]])
-        for i, minimiser in zip(attained, sharpened(search.rows, supports[attained], near)):
+        for i, minimiser in zip(attained, search.rows.sharpened(supports[attained], near)):
             limit = limit_of_descent(search.rows, theta[i], minimiser)
             stable = is_ht_stable(search.rows, limit, float(step_sizes[i]), int(levels[i]))
             verdicts[i] = STABLE if stable else UNSTABLE

@@ -48,6 +48,11 @@ def from_blocks(blocks: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks[..., :-1].reshape(*outer, K * (D - 1)), blocks[..., -1]], axis=-1)
 
 
+def of_second_class(v: np.ndarray) -> np.ndarray:
+    """Parameters or masks ``[.., d + 1]`` as those of two classes ``[.., 2 (d + 1)]``, the first's 0."""
+    return from_blocks(np.stack([np.zeros_like(v), v], axis=-2))
+
+
 def canonical_support(support: np.ndarray, classes: int) -> np.ndarray:
     """The smallest support that fits as well: equal for two supports exactly if they hold the same networks.
 

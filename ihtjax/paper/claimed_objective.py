@@ -6,8 +6,9 @@ import math
 import numpy as np
 
 from ihtjax.exact.bounds import boehning, sparse_eigenvalue
-from ihtjax.exact.newton import SoftmaxRows, restricted_optima, sharpened
+from ihtjax.exact.newton import restricted_optima, sharpened
 from ihtjax.exact.separation import ATTAINED, existence
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.exact.stability import is_ht_stable
 from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks
 from ihtjax.paper.evidence import Evidence
@@ -109,7 +110,7 @@ def unbounded_supports(X: np.ndarray, y: np.ndarray, K: int, top: int) -> dict[i
 )
 def distinct_values(run: Evidence):
     gamma = float(run.trials.step_size.astype(float).median())
-    K = run.first_split.classes
+    K = run.first_split.outputs
     for s in range(max(K - 1, 2), min(run.n, K + 3)):
         count, spread, names = equal_stable_points(run.first_split, s, gamma)
         if count > 1:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.oracle import Search
+from ihtjax.exact.search import Search
 from ihtjax.exact.separation import ATTAINED
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.exact.stability import NONE, STABLE, minimizers_on_support
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.evidence import MINIMIZER, Evidence
@@ -72,9 +72,9 @@ def trial_converged(run: Evidence):
     theta, search = np.asarray(trial.result.theta, np.float64)[None], Search(SoftmaxRows(X, y, K))
     support = canonical_support(theta != 0, K)
     gap = float((search.rows.loss(theta) - search.infima(support))[0])
-    (head,) = minimizers_on_support(search, theta, np.array([trial.result.step_size]), np.array([trial.s]), X, y)
+    (head,) = minimizers_on_support(search, theta, np.array([trial.result.step_size]), np.array([trial.s]))
     if head == NONE:
-        exists = search.existence(support[0], X, y)
+        exists = search.existence(support[0])
         why = f"The loss has no minimum on its support ({exists}): its parameters grow for ever, ever more slowly."
         return gap, FAILS, why
     if head != STABLE:

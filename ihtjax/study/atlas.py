@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ihtjax.errors import InputError, an, check, whole_number
-from ihtjax.exact.newton import LANES, SoftmaxRows, sharpened
-from ihtjax.exact.oracle import TIE, Search
+from ihtjax.exact.newton import LANES
+from ihtjax.exact.search import Search
+from ihtjax.exact.separable import search_of
+from ihtjax.exact.separation import ATTAINED
 from ihtjax.exact.stability import is_ht_stable
-from ihtjax.exact.symmetry import as_blocks, canonical_support, from_blocks, same_network
-from ihtjax.problems.linear import parameter_names
-from ihtjax.study.optimality import Split, training_rows
+from ihtjax.study.optimality import training_rows, with_oracle
 from ihtjax.study.starts import Starts, check_seed, run_starts
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.words import conditions
@@ -71,7 +71,8 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
             f"step_size: {got}, expected a number, one gamma for all starts, such as a step_size of the run's trials"
         )
     (split,) = training_rows(config, [check_seed(data_seed)])
-    K, n = split.classes, split.classes * (split.X.shape[1] + 1)
+    problem, _, rows = with_oracle(config)
+    n = problem.n
     s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
     if math.comb(n, s) > MAX_SUPPORTS:
         raise InputError(
@@ -79,33 +80,33 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
             f"which take a minute; choose another level"
         )
     _, ran = run_starts(config, s, data_seed, starts)
-    search = Search(SoftmaxRows(*split))
+    search = search_of(rows(*split))
     supports = np.array([np.isin(np.arange(n), S) for S in itertools.combinations(range(n), s)])
-    points = _points(search, split, supports, K, config.step_size)
+    points = _points(search, supports, config.step_size)
 
     place = {support.tobytes(): i for i, support in enumerate(supports)}
     at = np.array([place.get(mask.tobytes(), -1) for mask in ran.theta != 0])
     points["landings"] = np.bincount(at[at >= 0], minlength=len(points))
     arrived = (at >= 0) & (ran.loss <= points.infimum.to_numpy()[at] + ARRIVED)
-    names = np.array(parameter_names(K, split.X.shape[1]))
+    names = np.array(problem.names)
     points.insert(0, "support", [" ".join(names[support]) for support in supports])
     points = points.sort_values("infimum", kind="stable", ignore_index=True)
-    points.insert(2, "group", np.r_[0, np.cumsum(np.diff(points.infimum) > TIE)])
+    points.insert(2, "group", np.r_[0, np.cumsum(np.diff(points.infimum) > search.rows.tie)])
     return Atlas(points, ran, float(arrived.mean()), s, config.step_size, data_seed)
 
 
-def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_size: float) -> pd.DataFrame:
-    canonical = canonical_support(supports, K)
+def _points(search: Search, supports: np.ndarray, step_size: float) -> pd.DataFrame:
+    rows = search.rows
+    canonical = rows.supports.canonical(supports)
     classes, which = np.unique(canonical, axis=0, return_inverse=True)
     infimum = search.infima(classes)
-    attained = np.array([search.existence(c, split.X, split.y) == "attained" for c in classes])
+    attained = np.array([search.existence(c) == ATTAINED for c in classes])
     theta = np.array([search.theta(c) for c in classes])
     if attained.any():
-        theta[attained] = sharpened(search.rows, classes[attained], theta[attained])
-    gradient = search.rows.gradient(theta)[which]
-    theta = same_network(theta[which], supports, K)
-    full = np.all(as_blocks(supports, K), axis=1, keepdims=True)
-    free = from_blocks(np.repeat(full, K, axis=1))
+        theta[attained] = rows.sharpened(classes[attained], theta[attained])
+    gradient = rows.gradient(theta)[which]
+    theta = rows.supports.onto(theta[which], supports)
+    free = rows.supports.free(supports)
     threshold = step_size * np.where(supports, 0, np.abs(gradient)).max(1)
     margin = np.where(supports & ~free, np.abs(theta), np.inf).min(1) - threshold
     # Of a line of minimisers, one whose full blocks lie above the threshold.
@@ -115,11 +116,11 @@ def _points(search: Search, split: Split, supports: np.ndarray, K: int, step_siz
     s = int(supports[0].sum())
     for start in range(0, len(lifted), LANES):
         batch = slice(start, start + LANES)
-        stable[batch] &= is_ht_stable(search.rows, lifted[batch], step_size, s)
+        stable[batch] &= is_ht_stable(rows, lifted[batch], step_size, s)
     return pd.DataFrame(
         {
             "infimum": infimum[which],
-            "full_block": full.any((1, 2)),
+            "full_block": free.any(1),
             "attained": attained,
             "ht_stable": stable,
             "ht_margin": margin,

@@ -14,17 +14,19 @@ import pyarrow as pa
 
 from ihtjax import interrupts
 from ihtjax.errors import BOOLEAN, InputError, check, levels_up_to, whole_number
-from ihtjax.exact.bounds import Bounds, softmax_bounds, step_status
-from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.oracle import TIE, BestSubset, Search, check_levels, warn_of
+from ihtjax.exact.bounds import Bounds, step_status
+from ihtjax.exact.by_loss import ORACLES, Certificates
+from ihtjax.exact.oracle import check_levels, warn_of
+from ihtjax.exact.rows import Rows
+from ihtjax.exact.search import BestSubset
+from ihtjax.exact.separable import search_of
 from ihtjax.exact.stability import minimizers_on_support
-from ihtjax.exact.symmetry import canonical_support
 from ihtjax.problems.linear import Linear
-from ihtjax.problems.table import load_table
 from ihtjax.solvers import draws
 from ihtjax.sweeps import progress
+from ihtjax.sweeps.certified import certificates_of
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.engine import content, make_problem
 from ihtjax.sweeps.levels import MAX_LEVEL, as_levels, count_levels
 from ihtjax.sweeps.plan import gaps, stored_config, unfinished
 from ihtjax.sweeps.store.reading import load
@@ -41,19 +43,44 @@ MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Split(NamedTuple):
-    """One data seed's training rows in float64: features ``[m, d]``, standardised, and classes ``[m]``; K classes."""
+    """One data seed's training rows in float64: features ``[m, d]``, standardised, and targets; q outputs.
+
+    Targets are classes ``[m]``, and for cross-entropy q = K; or numbers ``[m, q]``.
+    """
 
     X: np.ndarray
     y: np.ndarray
-    classes: int
+    outputs: int
+
+
+class Doubt(NamedTuple):
+    """By how much infima may be too large, and of which rows."""
+
+    within: float = 0.0
+    rows: Rows | None = None
+
+    def in_ties(self) -> float:
+        return self.within / self.rows.tie if self.rows is not None else 0.0
+
+
+def with_oracle(config: SweepConfig) -> tuple[Linear, Certificates, type[Rows]]:
+    """The problem in float64, what is known of it, and the rows of its oracle.
+
+    Raises:
+      InputError: there is no oracle for it.
+    """
+    problem = make_problem(dataclasses.replace(config, precision="float64") if config.problem is None else config)
+    known = certificates_of(problem)
+    if not isinstance(problem, Linear) or known is None or known.rows is None:
+        what = problem.criterion.name if isinstance(problem, Linear) else config.problem or network(config)
+        losses = f"{', '.join(ORACLES[:-1])} or {ORACLES[-1]}"
+        raise InputError(f"{what}: no oracle for this problem, expected a linear model under {losses}")
+    return problem, known, known.rows
 
 
 def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Split]:
     """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
-    problem = make_problem(dataclasses.replace(config, precision="float64") if config.problem is None else config)
-    if not isinstance(problem, Linear) or problem.criterion.name != "cross_entropy":
-        what = problem.criterion.name if isinstance(problem, Linear) else config.problem or network(config)
-        raise InputError(f"{what}: no oracle for this problem, expected a linear model under cross_entropy")
+    problem, _, _ = with_oracle(config)
     with draws.settings("float64"):
         seeds = np.array(list(data_seeds), np.uint32)
         views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
@@ -78,7 +105,7 @@ def certify_run(
     differences of float64 values, each within ``infima_within`` of the truth.
 
     Args:
-      run_dir: of a sweep of softmax regression.
+      run_dir: of a sweep of a linear model under cross-entropy, logistic loss or squared error.
       levels: which levels, or text as of a sweep; all of the run's if None. The dense baseline counts as level n.
       trials: how many trials, the first; all if None.
       enumerate_supports: find each level's global infimum; else certify step sizes and restricted optima alone.
@@ -92,23 +119,22 @@ def certify_run(
         run's, or there are too many supports to enumerate.
 
     Warns:
-      RuntimeWarning: some infima may be further from the truth than 1e-9 (``infima_within`` says which).
+      RuntimeWarning: some infima may be further from the truth than a tie (``infima_within`` says which).
     """
     show = show or progress.Silent()
     check("enumerate_supports", enumerate_supports, BOOLEAN)
     run = RunDirectory(run_dir).require()
     stored = run.record()
     config = stored_config(stored, run.path)
-    next(training_rows(config, [0]))  # another model is refused here
+    problem, _, oracle = with_oracle(config)
     if why := not_stored(config, "theta"):
         raise InputError(f"{run.path}: certificates are of theta, and {why}")
-    table = load_table(config.data, config.target, "classes")
-    if table.fingerprint != stored["data_sha256"]:
+    if content(config, problem) != stored["data_sha256"]:
         raise InputError(f"data: {config.data} has changed since the run began; restore it")
     todo = unfinished(run)
     if todo:
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
-    n, K = len(stored["parameters"]), table.n_classes
+    n = problem.n
     every = tuple(sorted({*config.filled_levels, *([n] if config.dense else [])}))
     if isinstance(levels, str):
         levels = count_levels(as_levels(levels), n)
@@ -126,7 +152,7 @@ def certify_run(
             raise InputError(f"trials: got {trials}, expected {expected}")
     if enumerate_supports:
         try:
-            check_levels(levels, K, n // K)
+            check_levels(levels, oracle(*next(training_rows(config, [0]))))
         except InputError as error:
             raise InputError(f"{error}, or certify without the oracle, with enumerate_supports=False") from None
     with interrupts.deferred(), run.lock():
@@ -135,18 +161,19 @@ def certify_run(
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
-        within = 0.0  # of all infima, the furthest
+        doubt = Doubt()
         show.start(sum(block.stop - block.start for block in blocks), "splits")
         try:
             for block in blocks:
-                table = _certify_block(run, config, block, show)
+                table, its = _certify_block(run, config, block, show)
                 environment: dict[str, Any] = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
                 environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
                 run.write_unit(Certify(block.start, block.stop), {"certificates": table}, environment)
-                within = max(within, *table["infima_within"].to_pylist())
+                doubt = max(doubt, its, key=Doubt.in_ties)
         finally:
             show.close()
-            warn_of(within)
+            if doubt.rows is not None:
+                warn_of(doubt.within, doubt.rows)
     return run.path
 
 
@@ -194,50 +221,61 @@ def plan(
     return sorted(blocks)
 
 
-def _certify_block(run: RunDirectory, config: SweepConfig, block: Block, show: progress.Silent) -> pa.Table:
+def _certify_block(
+    run: RunDirectory, config: SweepConfig, block: Block, show: progress.Silent
+) -> tuple[pa.Table, Doubt]:
+    """A block's table, and its infima that are known least well."""
     columns = ["trial", "s", "method", "data_seed", "step_size", "theta", "status"]
     trials = list(range(block.start, block.stop))
     frame = load(run.path, columns=columns, s=block.levels, trial=trials)
-    rows = []
+    certified, doubt = [], Doubt()
+    _, known, oracle = with_oracle(config)
     groups = frame.groupby("trial")
     for (_, trials), split in zip(groups, training_rows(config, groups.data_seed.first())):
         interrupts.check()
-        rows += certify_trials(split, trials, block.enumerated)
+        rows = oracle(*split)
+        its = certify_trials(known, rows, split, trials, block.enumerated)
+        doubt = max(doubt, Doubt(max(row["infima_within"] for row in its), rows), key=Doubt.in_ties)
+        certified += its
         show.add(1)
-    rows.sort(key=lambda row: (row["method"] != "gd", row["s"], row["trial"]))
-    return _as_table(rows, frame.theta.iloc[0].size)
+    certified.sort(key=lambda row: (row["method"] != "gd", row["s"], row["trial"]))
+    return _as_table(certified, frame.theta.iloc[0].size), doubt
 
 
-def certify_trials(split: Split, trials: pd.DataFrame, enumerated: Sequence[int]) -> list[dict[str, Any]]:
+def certify_trials(
+    known: Certificates, rows: Rows, split: Split, trials: pd.DataFrame, enumerated: Sequence[int]
+) -> list[dict[str, Any]]:
     """The rows of one split's trials.
 
     Args:
-      split: their training rows.
+      known: what is known of their loss.
+      rows: their training rows, as the loss's oracle has them.
+      split: the same as they are.
       trials: their rows of the ``trials`` table.
       enumerated: the levels whose global infimum is to be found.
     """
-    X, y, K = split
-    search = Search(SoftmaxRows(X, y, K))
+    search = search_of(rows)
     ok = (trials.status == "ok").to_numpy()
     theta = np.stack(trials.theta).astype(np.float64)
-    supports = canonical_support(theta != 0, K)
+    supports = rows.supports.canonical(theta != 0)
     levels = sorted(set(trials.s.tolist()))
-    loss = np.where(ok, search.rows.loss(theta), np.nan)
+    loss = np.where(ok, rows.loss(theta), np.nan)
     restricted = search.infima(supports)
     best = search.best(enumerated, hints=supports) if enumerated else {}
-    bounds = {s: softmax_bounds(X, K, s) for s in levels}
-    answers = {s: search.describe(s, best[s], X, y) for s in best}
-    existence = [search.existence(support, X, y) for support in supports]
+    bounds = {s: known.bounds(*split, s) for s in levels}
+    answers = {s: search.describe(s, best[s]) for s in best}
+    existence = [search.existence(support) for support in supports]
     step_sizes, s = trials.step_size.to_numpy(), trials.s.to_numpy()
     minimizers = np.full(len(trials), None)
-    minimizers[ok] = minimizers_on_support(search, theta[ok], step_sizes[ok], s[ok], X, y)
+    minimizers[ok] = minimizers_on_support(search, theta[ok], step_sizes[ok], s[ok])
     names = ("loss", "restricted_infimum", "existence", "minimizer_on_support", "infima_within")
     columns = (loss.tolist(), restricted.tolist(), existence, minimizers, search.within(supports).tolist())
     own = [dict(zip(names, values)) for values in zip(*columns)]
-    return [_row(trial, its, bounds[trial.s], answers.get(trial.s)) for trial, its in zip(trials.itertuples(), own)]
+    each = zip(trials.itertuples(), own)
+    return [_row(trial, its, bounds[trial.s], answers.get(trial.s), rows.tie) for trial, its in each]
 
 
-def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None) -> dict[str, Any]:
+def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None, tie: float) -> dict[str, Any]:
     row = {"trial": trial.trial, "s": trial.s, "method": trial.method, "data_seed": trial.data_seed} | own
     row |= bounds._asdict() | {"bounds_exact": bounds.exact, "step_status": step_status(float(trial.step_size), bounds)}
     loss = row["loss"] = own["loss"] if np.isfinite(own["loss"]) else None
@@ -249,7 +287,7 @@ def _row(trial, own: dict[str, Any], bounds: Bounds, best: BestSubset | None) ->
     row["infima_within"] = max(own["infima_within"], best.within)
     for name, count in (("n_best_supports", best.n_best), ("n_best_supports_at_most", best.n_best_at_most)):
         row[name] = None if count is None or count > MAX_INT64 else count
-    row |= {"support_gap": restricted - best.loss, "best_support": bool(restricted - best.loss <= TIE)}
+    row |= {"support_gap": restricted - best.loss, "best_support": bool(restricted - best.loss <= tie)}
     return row | {"gap": None if loss is None else loss - best.loss, "best_theta": best.theta}
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 from scipy import stats
 
 from ihtjax.errors import POSITIVE, SEED, SHARE, an, check, whole_number
-from ihtjax.exact.newton import SoftmaxRows
-from ihtjax.exact.oracle import Search, check_levels
-from ihtjax.study.optimality import Split, training_rows
+from ihtjax.exact.oracle import check_levels
+from ihtjax.exact.separable import search_of
+from ihtjax.study.optimality import Split, training_rows, with_oracle
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block, triples
 from ihtjax.sweeps.memory import fitting_engine
@@ -21,7 +21,7 @@ class Starts(NamedTuple):
 
     Attributes:
       theta: ``[N, n]``, float64.
-      loss: f(theta) ``[N]``, nats, in float64.
+      loss: f(theta) ``[N]``, in float64.
       step_size: gamma of each ``[N]``.
     """
 
@@ -47,9 +47,8 @@ def run_starts(
     """
     check("config", config, an(SweepConfig))
     (split,) = training_rows(config, [check_seed(data_seed)])
-    n = split.classes * (split.X.shape[1] + 1)
-    s, starts = check("s", s, whole_number(1, n)), check("starts", starts, whole_number(1, 1_000_000))
     problem = make_problem(config)
+    s, starts = check("s", s, whole_number(1, problem.n)), check("starts", starts, whole_number(1, 1_000_000))
     engine = fitting_engine(problem, one_solver(config), resolved(config, problem), batch)
     parts = []
     for first in range(0, starts, engine.batch):
@@ -60,7 +59,7 @@ def run_starts(
         parts.append((result.theta, result.step_size))
     theta, step_size = (np.concatenate(part, axis=-1) for part in zip(*parts))
     theta = theta.T.astype(np.float64)
-    return split, Starts(theta, SoftmaxRows(*split).loss(theta), step_size)
+    return split, Starts(theta, with_oracle(config)[2](*split).loss(theta), step_size)
 
 
 def check_seed(data_seed: int) -> int:
@@ -90,7 +89,7 @@ def restart_budget(
       config: as of a sweep; its ``levels`` are run, all of 1 .. n - 1 if None.
       data_seed: of the split.
       starts: M, for each level.
-      epsilon: nats.
+      epsilon: in the loss's units.
       confidence: of the intervals.
       batch: lanes per call; if None, what suits the device and its memory.
 
@@ -107,22 +106,22 @@ def restart_budget(
     check("config", config, an(SweepConfig))
     epsilon, confidence = check("epsilon", epsilon, POSITIVE), check("confidence", confidence, SHARE)
     (split,) = training_rows(config, [check_seed(data_seed)])
-    K, D = split.classes, split.X.shape[1] + 1
-    levels = config.with_levels(K * D).filled_levels
-    check_levels(levels, K, D)
-    search = Search(SoftmaxRows(*split))
+    rows = with_oracle(config)[2](*split)
+    levels = config.with_levels(rows.n).filled_levels
+    check_levels(levels, rows)
+    search = search_of(rows)
     search.best(levels)
-    rows = []
+    table = []
     for s in levels:
         ran = run_starts(config, s, data_seed, starts, batch)[1]
         k = int((ran.loss <= search.least(s) + epsilon).sum())
         low, high = success_interval(k, starts, confidence)
-        rows.append(
+        table.append(
             {"s": s, "starts": starts, "successes": k, "infimum": search.least(s)}
             | {"p": k / starts, "p_low": low, "p_high": high}
             | {"n95": starts_for(k / starts), "n95_low": starts_for(high), "n95_high": starts_for(low)}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(table)
 
 
 def success_interval(k: int, starts: int, confidence: float = 0.95) -> tuple[float, float]:

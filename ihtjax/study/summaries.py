@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ihtjax.exact.oracle import TIE
+from ihtjax.exact.rows import TIE
 from ihtjax.solvers.registry import DENSE
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.store.reading import load, read
