@@ -69,7 +69,7 @@ def half_square(x):
 
 CALLS = {
     "SweepConfig": {field.name: field.default for field in dataclasses.fields(SweepConfig)},
-    "best_subset": {"X": X, "y": Y, "s": 1},
+    "best_subset": {"X": X, "y": Y, "s": 1, "loss": "squared"},
     "best_subsets": {"X": X, "y": Y, "levels": [1], "classes": 2},
     "build_atlas": {"config": CONFIG, "s": 15, "data_seed": 1, "starts": 1},
     "canonical_parameters": {"theta": np.ones(4), "classes": 2, "tolerance": 0.0},
@@ -77,7 +77,8 @@ CALLS = {
     "certify": {"theta": np.ones(2), "gradient": np.zeros(2), "step_size": 0.5, "s": 2, "ht_tol": 1e-3},
     "estimate_lipschitz": {"key": KEY, "gradient": lambda x: x, "draw": jax.random.normal, "n": 4, "s": 2}
     | {"n_monte": 3},
-    "existence": {"X": X, "y": Y, "support": np.ones(4, bool)},
+    "existence": {"X": X, "y": Y, "support": np.ones(2, bool), "loss": "logistic"},
+    "glm_bounds": {"X": X, "curvature": 0.25, "s": 1, "outputs": 1, "constant": True, "reached": np.ones(5, bool)},
     "hard_threshold": {"v": np.ones(4), "s": 2},
     "iht": {"learning_rate": 0.1, "s": 2},
     "iht_step": {"gradient": lambda x: x, "theta": np.ones(4), "step_size": 0.5, "s": 2},
