@@ -1,7 +1,7 @@
 """The IHT step on tables and networks of other sizes beside plain JAX: nanoseconds per lane-step, on one core.
 
-Plain JAX is ``vmap`` of autodiff and ``lax.top_k``, each lane with its own standardised rows, as one would write it. Both
-start from the same trials, and must end at the same losses before their time counts. They run in rounds, one after
+Plain JAX is ``vmap`` of autodiff and ``lax.top_k``, each lane with its own standardised rows, as one would write it.
+Both start from the same trials, and must end at the same losses before their time counts. They run in rounds, one after
 the other, so that a machine's drift hits both alike; a ratio is the median of the rounds' ratios. The limit is what
 the step's matrix products would take at the rate of a product of 1,024 x 1,024 matrices, measured in the same rounds.
 Run it on a quiet machine:

@@ -197,7 +197,7 @@ def summary(run_dir):
     if todo:
         echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
     if any(isinstance(unit, Certify) for unit in run.units()):
-        echo("\n" + summaries.render_gaps(summaries.gaps(run_dir)))
+        echo("\n" + summaries.gaps_in_words(run_dir))
         if lacking := summaries.uncertified(run_dir):
             echo(f"\n{lacking}")
 
@@ -306,7 +306,7 @@ def oracle(run_dir, **options):
         optimality.certify_run(run_dir, show=progress.for_stream(), **options)
     except OSError as error:
         raise InputError(f"{_reason(error)}; {kept()}") from error
-    echo(summaries.render_gaps(summaries.gaps(run_dir)))
+    echo(summaries.gaps_in_words(run_dir))
 
 
 @cli.command(short_help="Map all HT-stable points of one split, and where IHT ends.")
@@ -350,7 +350,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 @click.option("--data-seed", type=click.INT, required=True, help="seed of the training and test split")
 @click.option("--levels", metavar="LEVELS", help="as in sweep")
 @click.option("--starts", type=click.INT, default=1000, show_default=True, help="starts of IHT, for each level")
-@click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in nats")
+@click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in the loss's units")
 @click.option("--plot", type=click.Path(path_type=Path), help="draw the chances into this file")
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
 @config_options(sweep=False)
@@ -368,10 +368,12 @@ def restarts(data_seed, starts, epsilon, plot, **options):
         from ihtjax.study import plots
 
         plots.check(plot)
+    from ihtjax.sweeps.words import unit
+
     table = many.restart_budget(config, data_seed, starts, epsilon)
     echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
-        plots.save(plots.draw_budget(table, epsilon, data_seed), plot)
+        plots.save(plots.draw_budget(table, epsilon, data_seed, unit(many.settled(config))), plot)
         echo(f"\ndrawn into {plot}")
 
 

@@ -1,6 +1,7 @@
 """Pictures against the sparsity level: the paper's Figs. 9 to 13, and what certificates add."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ from ihtjax.sweeps.words import METRICS, unit
 
 CERTAIN, OPEN = "#dadada", "#fbe6d8"
 DOTS: dict[str, Any] = {"marker": ".", "markersize": 4, "linestyle": ""}
-NO_GAP = 1e-9  # nats; the oracle's accuracy
-NEAR = 0.01  # nats
+NO_GAP = 1e-9  # the oracle's accuracy
+NEAR = 0.01
 MOST_SUPPORTS = 2_000  # to search in seconds
 BUDGET_LEVELS, BUDGET_STARTS = (3, 5, 7, 10), 100
 
@@ -79,10 +80,10 @@ def gap(run: Run) -> Picture:
     handles = boxes(upper, shown)
     upper.set_yscale("log")
     upper.set_ylim(min(np.quantile(level.values, 0.05) for level in shown) / 2, None)
-    upper.set_ylabel("true optimality gap (nats)")
+    upper.set_ylabel(f"true optimality gap{unit(run.config, ' ({})')}")
     at = positions(levels)
     near = [100 * (level.values <= NEAR).mean() for level in levels]
-    lower.plot(at, near, "o-", color=BLUE, label=f"gap at most {NEAR:g} nats")
+    lower.plot(at, near, "o-", color=BLUE, label=f"gap at most {NEAR:g}{unit(run.config)}")
     lower.plot(at, [best[level.label] for level in levels], "s--", color=ORANGE, mfc="white", label="a best support")
     lower.set_ylim(-3, 103)
     lower.set_ylabel("share of trials (%)")
@@ -92,9 +93,9 @@ def gap(run: Run) -> Picture:
     key_below(figure, handles + lower.get_legend_handles_labels()[0], columns=4)
     caption = (
         f"Training loss after the last step minus the least loss that any network with at most s nonzero parameters "
-        f"has or approaches on the same split; {trials_text(levels)}, all that have certificates. Gaps below 1e-9 nats "
-        "are drawn at 1e-9, the oracle's accuracy. Below: the shares of trials that end near the optimum and that end "
-        "on a best support. Beyond the paper; from ihtjax oracle."
+        f"has or approaches on the same split; {trials_text(levels)}, all that have certificates. Gaps below "
+        f"1e-9{unit(run.config)} are drawn at 1e-9, the oracle's accuracy. Below: the shares of trials that end near "
+        "the optimum and that end on a best support. Beyond the paper; from ihtjax oracle."
     )
     return Picture("True optimality gap per level", caption, figure)
 
@@ -119,7 +120,7 @@ def step_range(run: Run) -> Picture:
         ax.fill_between(across, safe, unsafe, color=OPEN, linewidth=0, zorder=0)
         ax.plot(across, [unsafe, unsafe], color=ORANGE, linestyle=(0, (3, 1)), linewidth=1.8, zorder=4)
     ax.set_ylim(0, 1.05 * top)
-    ax.set_ylabel(r"step size $\gamma$ (1/nats)")
+    ax.set_ylabel(rf"step size $\gamma${unit(run.config, ' (1/{})')}")
     handles += [
         Patch(color=CERTAIN, label=r"certified: $\gamma \leq 1/L_{2s}$"),
         Patch(color=OPEN, label="open: could be either"),
@@ -139,7 +140,10 @@ def step_range(run: Run) -> Picture:
 
 def restarts(run: Run) -> Picture:
     """How many starts of IHT come near the global optimum of the split with data seed 42, at a few levels."""
-    supports = different_networks(run.n, run.classes)
+    if run.subject.is_softmax:
+        supports = different_networks(run.n, run.classes)
+    else:
+        supports = [math.comb(run.n, size) for size in range(run.n + 1)]
     levels = [s for s in run.levels if s < run.n and max(supports[: s + 1]) <= MOST_SUPPORTS]
     if not levels:
         raise CannotDraw(f"no level s < n of the run has few enough supports to search, at most {MOST_SUPPORTS:,}")
@@ -149,11 +153,11 @@ def restarts(run: Run) -> Picture:
     run.check_data()
     config = dataclasses.replace(run.bare, levels=tuple(chosen))
     table = restart_budget(config, SEEDS["data_seed"], BUDGET_STARTS, NEAR, batch=LANES)
-    figure = draw_budget(table, NEAR, SEEDS["data_seed"])
+    figure = draw_budget(table, NEAR, SEEDS["data_seed"], unit(run.config))
     figure.suptitle("")
     caption = (
-        f"Chance that the best of N random starts of IHT ends within {NEAR:g} nats of the global optimum, on the one "
-        f"split with data seed {SEEDS['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
+        f"Chance that the best of N random starts of IHT ends within {NEAR:g}{unit(run.config)} of the global optimum, "
+        f"on the one split with data seed {SEEDS['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
         "configuration. Bands: exact 95 % intervals. Dashed: 95 %. Other splits differ; ihtjax restarts takes "
         "more levels, starts and splits. Beyond the paper."
     )

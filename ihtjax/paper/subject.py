@@ -3,6 +3,7 @@
 from typing import Any
 
 from ihtjax.errors import InputError
+from ihtjax.exact.by_loss import ORACLES
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.words import network, not_stored
 from ihtjax.text import printable
@@ -27,6 +28,7 @@ class Subject:
       loss: such as "squared error" or "cross-entropy of an mlp (..)", or the name of a problem of the user's.
       data: what ``--data`` or ``--problem`` named.
       is_softmax: whether it is softmax regression, the paper's network, on whatever data.
+      has_oracle: whether `ihtjax oracle` can certify it.
       metrics: what it measures beside its loss.
       classes: their names; none where it predicts something else.
 
@@ -47,6 +49,8 @@ class Subject:
         if config.problem is None and not is_linear:
             self.loss += f" of an {network(config)}"
         self.is_softmax = is_linear and config.loss in (None, "cross_entropy")
+        self.is_softmax = config.problem is None and config.loss in (None, "cross_entropy")
+        self.has_oracle = is_linear and (config.loss or "cross_entropy") in ORACLES
         self.metrics: list[str] = stored["metrics"]
         self.classes: list[str] = stored["classes"]
 
@@ -59,9 +63,14 @@ class Subject:
         """
         of = f"it is of {self.loss}"
         unstored = {name: not_stored(self.config, name) for name in ("theta", "theta0")}
+        *names, last = (LOSSES[loss] for loss in ORACLES)
+        oracles = f"{', '.join(names)} and {last}"
         lacking = {
             "softmax": (self.is_softmax, f"this is about softmax regression, and the run is not: {of}"),
-            "oracle": (self.is_softmax, f"there are certificates of softmax regression alone, not of this run: {of}"),
+            "oracle": (
+                self.has_oracle,
+                f"there are certificates of linear models under {oracles} alone, not of this run: {of}",
+            ),
             "classes": (self.classes, f"the run has no classes: {of}"),
             "metric": (self.metrics, f"the run measures nothing beside its loss: {of}"),
             "accuracy": ("accuracy" in self.metrics, f"the run has no accuracy: {of}"),

@@ -14,12 +14,13 @@ from ihtjax.exact.separable import search_of
 from ihtjax.exact.separation import ATTAINED
 from ihtjax.exact.stability import is_ht_stable
 from ihtjax.study.optimality import training_rows, with_oracle
-from ihtjax.study.starts import Starts, check_seed, run_starts
+from ihtjax.study.starts import Starts, check_seed, run_starts, settled
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.words import conditions
+from ihtjax.sweeps.words import conditions, unit
 
 MAX_SUPPORTS = 200_000
-# A start counts as arrived where its loss is within this of its support's infimum (nats).
+# A start counts as arrived where its loss is within this of its support's infimum; for squared error times the
+# targets' variance.
 ARRIVED = 1e-3
 
 
@@ -28,11 +29,13 @@ class Atlas(NamedTuple):
 
     Attributes:
       points: a data frame, one row for each support with s entries, the best first: ``support`` (names of its
-        parameters), ``infimum`` (nats), ``group`` (supports with one number have equal infima, 0 the least),
+        parameters), ``infimum``, ``group`` (supports with one number have equal infima, 0 the least),
         ``full_block``, ``attained``, ``ht_stable``, ``ht_margin`` (of (8); where no minimiser exists, at a point
         that comes near the infimum), and ``landings``, how many starts ended on it.
       starts: where each start ended.
-      arrived: the share of the starts within 1e-3 nats of their support's infimum.
+      arrived: the share of the starts within ``near`` of their support's infimum.
+      near: 1e-3 nats, or 1e-3 of the targets' variance.
+      unit: of losses; empty where they have none.
       s: sparsity level.
       step_size: gamma.
       data_seed: of the split.
@@ -41,6 +44,8 @@ class Atlas(NamedTuple):
     points: pd.DataFrame
     starts: Starts
     arrived: float
+    near: float
+    unit: str
     s: int
     step_size: float
     data_seed: int
@@ -87,12 +92,13 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
     place = {support.tobytes(): i for i, support in enumerate(supports)}
     at = np.array([place.get(mask.tobytes(), -1) for mask in ran.theta != 0])
     points["landings"] = np.bincount(at[at >= 0], minlength=len(points))
-    arrived = (at >= 0) & (ran.loss <= points.infimum.to_numpy()[at] + ARRIVED)
+    near = ARRIVED * search.rows.magnitude**2
+    arrived = (at >= 0) & (ran.loss <= points.infimum.to_numpy()[at] + near)
     names = np.array(problem.names)
     points.insert(0, "support", [" ".join(names[support]) for support in supports])
     points = points.sort_values("infimum", kind="stable", ignore_index=True)
     points.insert(2, "group", np.r_[0, np.cumsum(np.diff(points.infimum) > search.rows.tie)])
-    return Atlas(points, ran, float(arrived.mean()), s, config.step_size, data_seed)
+    return Atlas(points, ran, float(arrived.mean()), near, unit(settled(config), "{}"), s, config.step_size, data_seed)
 
 
 def _points(search: Search, supports: np.ndarray, step_size: float) -> pd.DataFrame:
@@ -134,9 +140,10 @@ def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
     full, attained, stable = points.full_block, points.attained, points.ht_stable
     landed, best = points[points.landings > 0], points[points.group == 0]
     holds, values = (~attained & (points.ht_margin >= 0)).sum(), points.group[~full & stable].nunique()
+    of = f" {found.unit}" if found.unit else ""
     lines = [
         f"s = {found.s}, data seed {found.data_seed}, {starts:,} starts",
-        conditions(config),
+        conditions(settled(config)),
         "",
         f"{len(points):,} supports:",
         f"{(~full & stable).sum():9,}  with an HT-stable minimiser, {values:,} different values",
@@ -147,8 +154,8 @@ def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
         f"{'':9}  (8) holds on {holds:,} of them and does not on {(~attained).sum() - holds:,}",
         f"{starts:,} starts, which ended on {len(landed):,} supports; of these starts",
         f"{landed[landed.ht_stable].landings.sum():9,}  on a support with an HT-stable minimiser",
-        f"{round(found.arrived * starts):9,}  within {ARRIVED:g} nats of their support's infimum",
-        f"{best.landings.sum():9,}  on one of the {len(best):,} best supports, infimum {best.infimum.min():z.6g} nats",
+        f"{round(found.arrived * starts):9,}  within {found.near:g}{of} of their support's infimum",
+        f"{best.landings.sum():9,}  on one of the {len(best):,} best supports, infimum {best.infimum.min():z.6g}{of}",
         f"{starts - points.landings.sum():9,}  with fewer than {found.s} nonzero entries, on none of these supports",
         "",
         f"up to 3 of the best supports, then the {rows} on which most starts ended;",

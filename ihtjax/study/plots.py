@@ -178,7 +178,7 @@ def draw_atlas(found) -> Figure:
     lower.ecdf(points.infimum, color=GREY, label=f"infima of all {len(points):,} supports")
     lower.ecdf(found.starts.loss, color=BLUE, label=f"losses of {len(found.starts.loss):,} starts of IHT")
     lower.set_ylabel("share at most this loss")
-    lower.set_xlabel("loss (nats)")
+    lower.set_xlabel(f"loss{f' ({found.unit})' if found.unit else ''}")
     for ax in (upper, lower):
         ax.axvline(points.infimum.min(), color="black", linestyle="--", linewidth=0.8, label="least infimum")
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -186,13 +186,13 @@ def draw_atlas(found) -> Figure:
     return figure
 
 
-def draw_budget(table, epsilon: float, data_seed: int) -> Figure:
+def draw_budget(table, epsilon: float, data_seed: int, unit: str = " nats") -> Figure:
     """P(best of N starts within epsilon of the optimum) against N, a panel for each level, with its interval."""
     columns = min(4, len(table))
     rows = -(-len(table) // columns)
     figure = Figure(figsize=(max(2.4 * columns + 0.6, 6.5), 1.9 * rows + 1.2), layout="constrained")
     figure.suptitle(
-        f"chance that the best of $N$ starts is within {epsilon:g} nats of the optimum, data seed {data_seed}",
+        f"chance that the best of $N$ starts is within {epsilon:g}{unit} of the optimum, data seed {data_seed}",
         fontsize=11 if columns > 2 else 9,
     )
     axes = panels(figure, len(table), columns, "$N$, starts", "chance (%)")

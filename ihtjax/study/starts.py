@@ -13,7 +13,7 @@ from ihtjax.study.optimality import Split, training_rows, with_oracle
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block, triples
 from ihtjax.sweeps.memory import fitting_engine
-from ihtjax.sweeps.words import conditions
+from ihtjax.sweeps.words import conditions, unit
 
 
 class Starts(NamedTuple):
@@ -60,6 +60,11 @@ def run_starts(
     theta, step_size = (np.concatenate(part, axis=-1) for part in zip(*parts))
     theta = theta.T.astype(np.float64)
     return split, Starts(theta, with_oracle(config)[2](*split).loss(theta), step_size)
+
+
+def settled(config: SweepConfig) -> SweepConfig:
+    """The configuration with the loss that its table decided, so that it is named with its unit."""
+    return resolved(config, make_problem(config))
 
 
 def check_seed(data_seed: int) -> int:
@@ -163,5 +168,7 @@ def render(table: pd.DataFrame, epsilon: float, config: SweepConfig, data_seed: 
         }
         for row in table.itertuples()
     )
-    starts = f"data seed {data_seed}, {table.starts[0]:,} starts a level, within {epsilon:g} nats of the best loss"
+    config = settled(config)
+    within = f"within {epsilon:g}{unit(config)} of the best loss"
+    starts = f"data seed {data_seed}, {table.starts[0]:,} starts a level, {within}"
     return f"{starts}\n{conditions(config)}\n\n{pd.DataFrame(rows).to_string(index=False)}"

@@ -111,7 +111,7 @@ def gaps(run_dir: str | os.PathLike) -> pd.DataFrame:
     Returns:
       A data frame with a row for each (method, s): ``trials``; ``certified``, ``open`` and ``refuted``, the shares by
       step size; ``best_support``, the share whose support is a best one; ``within_0.001`` .. ``within_0.1``, the
-      shares whose loss is within that of the infimum (nats); the medians of ``gap``, ``support_gap`` and
+      shares whose loss is within that of the infimum; the medians of ``gap``, ``support_gap`` and
       ``optimization_gap``; ``attained``, the share whose support attains its infimum; ``heads_for_stable``, the share
       whose support has a minimiser, and an HT-stable one where the trial heads; ``ht_stable``, the share of the same
       trials that is called so at the run's ``ht_tol``. Where the supports weren't enumerated, or certificates are
@@ -154,6 +154,11 @@ def certificates_of(run_dir: str | os.PathLike, columns: list[str]) -> pd.DataFr
     return found.assign(**dict.fromkeys(later))
 
 
+def gaps_in_words(run_dir: str | os.PathLike) -> str:
+    """What `ihtjax oracle` found of a run, as text."""
+    return render_gaps(gaps(run_dir), unit(_config(run_dir), "{}"))
+
+
 def uncertified(run_dir: str | os.PathLike) -> str:
     """How many triples of a run lack certificates, and what makes them, in words; empty if none does."""
     run, config = RunDirectory(run_dir), _config(run_dir)
@@ -170,21 +175,21 @@ def uncertified(run_dir: str | os.PathLike) -> str:
     return f"{count:,} {has} no certificate yet{at}: ihtjax oracle {run_dir}"
 
 
-def render_gaps(table: pd.DataFrame) -> str:
-    """`gaps` as text of at most 80 columns."""
+def render_gaps(table: pd.DataFrame, unit: str = "nats") -> str:
+    """`gaps` as text of at most 80 columns; the losses' unit is empty where they have none."""
 
     text = functools.partial(_as_text, table)
 
     def share(value):
         return "-" if pd.isna(value) else f"{value:.1%}"
 
-    def nats(value):
+    def gap(value):
         return "-" if pd.isna(value) else f"{value:.1e}" if abs(value) >= TIE else "0"
 
     return "\n\n".join(
         [
             "share of trials whose step is at most 1 / L_2s for certain, maybe, or for certain not;\n"
-            "whose support is a best one; whose loss is within so many nats of the best",
+            f"whose support is a best one; whose loss is within so {f'many {unit}' if unit else 'much'} of the best",
             text(
                 lambda row: {
                     "trials": row.trials,
@@ -193,14 +198,14 @@ def render_gaps(table: pd.DataFrame) -> str:
                     **{f"<= {epsilon:g}": share(row[f"within_{epsilon:g}"]) for epsilon in WITHIN},
                 }
             ),
-            "median gap to the best loss (nats): in all, for the wrong support, for unfinished\n"
+            f"median gap to the best loss{unit and f' ({unit})'}: in all, for the wrong support, for unfinished\n"
             "optimisation; share whose support attains its infimum, by a minimiser that is\n"
             "HT-stable; share called HT-stable at the run's tolerance",
             text(
                 lambda row: {
-                    "gap": nats(row.gap),
-                    "wrong support": nats(row.support_gap),
-                    "unfinished": nats(row.optimization_gap),
+                    "gap": gap(row.gap),
+                    "wrong support": gap(row.support_gap),
+                    "unfinished": gap(row.optimization_gap),
                     "attained": share(row.attained),
                     "HT-stable": share(row.heads_for_stable),
                     "called so": share(row.ht_stable),
