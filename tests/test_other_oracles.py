@@ -151,7 +151,9 @@ def test_the_atlas_holds_every_support_and_its_best_is_the_oracles(runs, name):
     )
     landed = points[points.landings > 0]
     assert landed.ht_stable.all() and atlas.arrived > 0.9  # where IHT ends, it stays
-    assert ("nats" in draw_atlas(atlas).axes[1].get_xlabel()) == (name == "logistic")
+    upper, lower = draw_atlas(atlas).axes
+    assert ("nats" in lower.get_xlabel()) == (name == "logistic")
+    assert not any("full block" in text.get_text() for text in upper.get_legend().get_texts())
 
 
 @every
@@ -172,6 +174,7 @@ def test_the_commands_name_the_unit(runs, capsys, name, unit):
     for command in (["atlas", "--s", "2", "--step-size", "0.1"], ["restarts", "--levels", "2"]):
         code, out, _ = call(capsys, *command, *short)
         assert code == 0 and bool(re.search(r"\bnats\b", out)) == unit
+        assert not re.search("full block|without a minimiser", out)
     table = pd.DataFrame(
         [{"s": 2, "p": 0.5, "p_low": 0.2, "p_high": 0.8, "n95": 5.0, "n95_low": 2.0, "n95_high": 14.0}]
     )

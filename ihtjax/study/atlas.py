@@ -12,6 +12,7 @@ from ihtjax.exact.newton import LANES
 from ihtjax.exact.search import Search
 from ihtjax.exact.separable import search_of
 from ihtjax.exact.separation import ATTAINED
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.exact.stability import is_ht_stable
 from ihtjax.study.optimality import training_rows, with_oracle
 from ihtjax.study.starts import Starts, check_seed, run_starts, settled
@@ -36,6 +37,7 @@ class Atlas(NamedTuple):
       arrived: the share of the starts within ``near`` of their support's infimum.
       near: 1e-3 nats, or 1e-3 of the targets' variance.
       unit: of losses; empty where they have none.
+      is_softmax: whether there are blocks that may be full.
       s: sparsity level.
       step_size: gamma.
       data_seed: of the split.
@@ -46,6 +48,7 @@ class Atlas(NamedTuple):
     arrived: float
     near: float
     unit: str
+    is_softmax: bool
     s: int
     step_size: float
     data_seed: int
@@ -98,7 +101,8 @@ def build_atlas(config: SweepConfig, s: int, data_seed: int, starts: int = 1000)
     points.insert(0, "support", [" ".join(names[support]) for support in supports])
     points = points.sort_values("infimum", kind="stable", ignore_index=True)
     points.insert(2, "group", np.r_[0, np.cumsum(np.diff(points.infimum) > search.rows.tie)])
-    return Atlas(points, ran, float(arrived.mean()), near, unit(settled(config), "{}"), s, config.step_size, data_seed)
+    kind = unit(settled(config), "{}"), isinstance(search.rows, SoftmaxRows)
+    return Atlas(points, ran, float(arrived.mean()), near, *kind, s, config.step_size, data_seed)
 
 
 def _points(search: Search, supports: np.ndarray, step_size: float) -> pd.DataFrame:
@@ -141,6 +145,14 @@ def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
     landed, best = points[points.landings > 0], points[points.group == 0]
     holds, values = (~attained & (points.ht_margin >= 0)).sum(), points.group[~full & stable].nunique()
     of = f" {found.unit}" if found.unit else ""
+    blocks = [
+        f"{(full & attained).sum():9,}  with a full block: lines of minimisers, "
+        f"on {(full & stable).sum():,} HT-stable ones"
+    ] * found.is_softmax
+    without = (
+        f"{(~attained).sum():9,}  without a minimiser: where the loss nears its infimum,",
+        f"{'':9}  (8) holds on {holds:,} of them and does not on {(~attained).sum() - holds:,}",
+    )
     lines = [
         f"s = {found.s}, data seed {found.data_seed}, {starts:,} starts",
         conditions(settled(config)),
@@ -148,10 +160,8 @@ def describe(found: Atlas, config: SweepConfig, rows: int = 12) -> str:
         f"{len(points):,} supports:",
         f"{(~full & stable).sum():9,}  with an HT-stable minimiser, {values:,} different values",
         f"{(~full & attained & ~stable).sum():9,}  with a minimiser that is not HT-stable",
-        f"{(full & attained).sum():9,}  with a full block: lines of minimisers, "
-        f"on {(full & stable).sum():,} HT-stable ones",
-        f"{(~attained).sum():9,}  without a minimiser: where the loss nears its infimum,",
-        f"{'':9}  (8) holds on {holds:,} of them and does not on {(~attained).sum() - holds:,}",
+        *blocks,
+        *(without if (~attained).any() or found.is_softmax else ()),
         f"{starts:,} starts, which ended on {len(landed):,} supports; of these starts",
         f"{landed[landed.ht_stable].landings.sum():9,}  on a support with an HT-stable minimiser",
         f"{round(found.arrived * starts):9,}  within {found.near:g}{of} of their support's infimum",

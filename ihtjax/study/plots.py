@@ -166,6 +166,8 @@ def draw_atlas(found) -> Figure:
     )
     for kind, which, marker, color in kinds:
         # Supports where nobody ends lie on the lowest line.
+        if not (which.any() or found.is_softmax):
+            continue
         at = points[which]
         style = {"color": color, "markerfacecolor": "none", "markersize": 4, "linestyle": "none", "marker": marker}
         upper.plot(at.infimum, np.maximum(at.landings, 0.5), label=f"{kind} ({len(at):,})", **style)
