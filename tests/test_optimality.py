@@ -12,6 +12,7 @@ from ihtjax import InputError, SweepConfig, best_subset, certify_run, existence,
 from ihtjax.cli.commands import main
 from ihtjax.problems.table import load_table
 from ihtjax.study.summaries import render_gaps
+from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 
 KEY = ["method", "s", "trial"]
@@ -147,7 +148,7 @@ def as_an_older_version_left_it(run, copy):
     directory = RunDirectory(copy)
     later = ["minimizer_on_support", "infima_within", "n_best_supports_at_most"]
     for unit, entry in directory.units().items():
-        if unit.method == "all":
+        if isinstance(unit, Certify):
             table = pq.read_table(copy / unit.path("certificates")).drop_columns(later)
             environment = {k: v for k, v in entry["environment"].items() if k != "format"}
             directory.write_unit(unit, {"certificates": table}, environment)

@@ -47,11 +47,9 @@ def certificates(criterion: Loss) -> Certificates | None:
     if type(criterion) is type(LOSSES.get(criterion.name)):
         return BY_LOSS.get(criterion.name)
     c = criterion.curvature
-    return (
-        None
-        if c is None
-        else of_curvature(c, lambda X, y, q, s: glm_bounds(X, c, s, q, reached=np.zeros(len(X), bool)))
-    )
+    if c is None:
+        return None
+    return of_curvature(c, lambda X, y, q, s: glm_bounds(X, c, s, q, reached=np.zeros(len(X), bool)))
 
 
 def rows_of(loss: str) -> type[Rows]:
