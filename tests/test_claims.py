@@ -257,7 +257,8 @@ def test_progress_names_every_claim_before_it_is_judged(small_run):
 def test_what_the_paper_does_not_state_is_called_ours():
     rows = {option.name: option for option in against_paper(SweepConfig(levels=tuple(range(1, 15))))}
     assert set(rows) == {field.name for field in dataclasses.fields(SweepConfig)}
-    ours = set("target loss problem n_monte seed init standardize ht_tol curve_points precision audit".split())
+    ours = {"target", "loss", "problem", "hidden", "activation", "n_monte", "seed", "init", "standardize", "ht_tol"}
+    ours |= {"curve_points", "precision", "audit", "theta"}
     assert {name for name, option in rows.items() if option.against == OURS} == ours
     assert all(option.against == SAME for name, option in rows.items() if name not in ours)
     stopped = {o.name: o for o in against_paper(SweepConfig(stop_loss=0.05, trials=20))}
