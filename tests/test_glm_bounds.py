@@ -8,7 +8,10 @@ import pytest
 from ihtjax import InputError, glm_bounds
 from ihtjax.exact import bounds
 from ihtjax.exact.by_loss import BY_LOSS, certificates
+from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES, Squared
+from ihtjax.problems.table import load_table
+from ihtjax.sweeps.certified import certificates_of
 
 DRAW = np.random.default_rng(3)
 X = DRAW.normal(size=(40, 4)) * [1, 2, 0.5, 1]
@@ -156,3 +159,13 @@ def test_what_is_known_is_known_by_the_loss_itself():
 def test_wrong_calls_get_one_line(change, says):
     with pytest.raises(InputError, match=says):
         glm_bounds(**({"X": X, "curvature": 1.0, "s": 2} | change))
+
+
+class Decayed(Linear):
+    """A user's, whose f has a curvature of its own beside the loss's."""
+
+
+def test_a_subclass_may_be_of_another_objective_and_gets_no_certificate():
+    table = load_table("sklearn:diabetes")
+    assert certificates_of(Linear(table, LOSSES["squared"])) is BY_LOSS["squared"]
+    assert certificates_of(Decayed(table, LOSSES["squared"])) is None
