@@ -13,8 +13,9 @@ from ihtjax.solvers.threshold import lanes_last
 
 # With fewer features than this, outputs are written out as sums, so that XLA fuses them with what follows.
 UNROLL_LIMIT = 16
-# Nanoseconds on one CPU thread of each output's loss and of each product, for an estimate before anything is measured.
-NS_OUTPUT, NS_PRODUCT = 0.31, 0.02
+# Nanoseconds on one CPU thread, the others as busy, of each output's loss and of each product, for an estimate
+# before anything is measured.
+NS_OUTPUT, NS_PRODUCT = 0.47, 0.047
 
 
 class Linear(Supervised):
@@ -47,8 +48,8 @@ class Linear(Supervised):
 
     @property
     def nanoseconds(self):
-        outputs = len(self.X) * self.outputs_per_row
-        return outputs * (NS_OUTPUT + NS_PRODUCT * (self.features + 1))
+        computed = len(self.criterion.directions(np.zeros((self.outputs_per_row, 1, 1), self.dtype)))
+        return len(self.X) * computed * (NS_OUTPUT + NS_PRODUCT * (self.features + 1))
 
     def loss(self, theta, view):
         return self._loss(theta, view)

@@ -28,7 +28,7 @@ from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
 from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, SweepConfig
 from ihtjax.sweeps.config import MODELS as OPTIONS_OF_MODELS
-from ihtjax.sweeps.trial import Point, Result, compile_batch, out_of_memory_named
+from ihtjax.sweeps.trial import CHECK_EVERY, Point, Result, compile_batch, out_of_memory_named
 from ihtjax.text import is_printable, printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
@@ -37,8 +37,8 @@ CPU_BATCH_NUMBERS = 38_400
 LEAST_BISECTED = 64
 GPU_BATCH = 1024
 # Nanoseconds on one CPU thread of H_s, for an estimate before anything was measured: each pair of entries that it
-# compares, each entry that it bisects.
-NS_PAIR, NS_BISECTED = 0.085, 3
+# compares, each entry that it bisects; and of each entry that the Monte Carlo draws.
+NS_PAIR, NS_BISECTED, NS_DRAWN = 0.085, 3, 40
 
 
 class Engine(NamedTuple):
@@ -227,13 +227,17 @@ def platform() -> str:
         ) from error
 
 
-def estimated_seconds(problem: Problem, lane_steps: int) -> float | None:
-    """Roughly how long so many lane-steps take on this CPU, within a factor of some two or three; None if unknown."""
+def estimated_seconds(problem: Problem, config: SweepConfig, networks: int) -> float | None:
+    """Roughly how long so many networks take on this CPU, within a factor of some two or three; None if unknown."""
     if platform() != "cpu" or problem.nanoseconds is None:
         return None
-    n = problem.n
+    n, gradient = problem.n, problem.nanoseconds
+    loss = gradient  # it reads the same outputs, and they are most of the work
     h_s = n * n * NS_PAIR if n <= PAIRWISE_LIMIT else n * NS_BISECTED
-    return 1e-9 * lane_steps * (problem.nanoseconds + h_s) / workers()
+    step = gradient + h_s + loss * (1 / CHECK_EVERY + config.audit)
+    draw = 2 * gradient + h_s + n * NS_DRAWN
+    draws = config.n_monte if config.step_size is None else 0
+    return 1e-9 * networks * (config.steps * step + draws * draw + config.curve_points * 2 * loss) / workers()
 
 
 def describe_environment(batch: int) -> dict[str, Any]:

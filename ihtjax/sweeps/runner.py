@@ -226,7 +226,7 @@ def _announce(config: SweepConfig, problem: Problem, units: list[Fit], show: pro
         return
     networks = sum(unit.stop - unit.start for unit in units)
     levels = sorted({unit.s for unit in units if unit.method != DENSE})
-    seconds = estimated_seconds(problem, networks * config.steps)
+    seconds = estimated_seconds(problem, config, networks)
     line = f"{networks:,} networks of {config.steps:,} steps, at {len(levels)} sparsity level{'s' * (len(levels) != 1)}"
     line += f" ({written(levels)})" * bool(levels)
     if seconds is not None:
