@@ -210,7 +210,9 @@ def test_a_network_at_a_minimum_that_is_not_ht_stable_has_not_converged(small_ru
     for s, step_size, verdict in ((3, 0.99 * largest, HOLDS), (3, 1.01 * largest, FAILS), (7, 0.01, FAILS)):
         result = run_trial(run.config, 3, 42, 21, 84).result._replace(theta=theta, step_size=step_size)
         run.figure_trial = run_trial(run.config, 3, 42, 21, 84)._replace(s=s, result=result)
-        assert judge_one(run, "fig15-converged").verdict == verdict, (s, step_size / largest)
+        claim = judge_one(run, "fig15-converged")
+        assert claim.verdict == verdict, (s, step_size / largest)
+        assert "HT-stable within ht_tol = 0.001" in claim.why
 
 
 def test_an_estimate_of_6_says_nothing_of_4_by_itself(certified):

@@ -110,6 +110,7 @@ def test_the_gradient_stands_beside_the_support_and_the_threshold(small, picture
     off = np.flatnonzero(r.theta == 0)
     np.testing.assert_allclose(lines["sNone"].get_ydata(), np.abs(r.gradient[off]), rtol=1e-2, atol=1e-5)
     assert lines["None--"].get_ydata()[0] == pytest.approx(r.certificate.min_on_support / r.step_size, rel=1e-3)
+    assert "HT-stable within ht_tol = 0.001" in pictures["fig15"].caption
 
 
 # Supports and sizes.

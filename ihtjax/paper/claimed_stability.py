@@ -73,13 +73,16 @@ def trial_converged(run: Evidence):
     support = canonical_support(theta != 0, K)
     gap = float((search.rows.loss(theta) - search.infima(support))[0])
     (head,) = minimizers_on_support(search, theta, np.array([trial.result.step_size]), np.array([trial.s]))
+    looks = "" if trial.result.certificate.ht_stable else "not "
+    looks = f"By its gradient the point is {looks}HT-stable within ht_tol = {run.config.ht_tol:g}"
     if head == NONE:
         exists = search.existence(support[0])
-        why = f"The loss has no minimum on its support ({exists}): its parameters grow for ever, ever more slowly."
-        return gap, FAILS, why
+        why = f"the loss has no minimum on its support ({exists}): its parameters grow for ever, ever more slowly"
+        return gap, FAILS, f"{looks}; {why}."
     if head != STABLE:
-        return gap, FAILS, "The minimum on its support that it heads for is not HT-stable."
-    return gap, HOLDS if gap <= 1e-6 else LIMITED, f"Its loss lies {gap:.1e} nats above the minimum on its support."
+        return gap, FAILS, f"{looks}; the minimum on its support that it heads for is not."
+    verdict = HOLDS if gap <= 1e-6 else LIMITED
+    return gap, verdict, f"{looks}; its loss lies {gap:.1e} nats above the minimum on its support."
 
 
 SHARE = (

@@ -116,7 +116,7 @@ def gradient(run: Run) -> Picture:
     _name_axis(lower, run)
     tidy(upper, lower)
     key_below(figure, handles)
-    stable = "HT-stable" if c.ht_stable else "not HT-stable"
+    stable = f"{'HT-stable' if c.ht_stable else 'not HT-stable'} within ht_tol = {run.config.ht_tol:g}"
     allowed = f" (off the support at most {threshold:.2f} is allowed)" if full else ""
     caption = (
         f"Gradient of the training loss per parameter at the parameters of Fig. 14, {run.data}, s = {PAPERS_LEVEL}. "
