@@ -82,6 +82,7 @@ def call(capsys, *argv):
         ("atlas --s 16 --data-seed 1 --step-size 0.5", "--s: got 16, expected a whole number from 1 to 15"),
         ("restarts --data-seed 1 --levels 16", "--levels: got 16, expected at most 15"),
         ("restarts --data-seed 1 --starts 0", "--starts: got 0"),
+        ("restarts --data-seed 1 --data sklearn:wine --levels 2,20", "--levels: level 20 of 42 parameters has"),
         ("sweep new --step-size fast", "got 'fast', expected a positive number or 'certified'"),
         ("verify new", "no such run directory"),
         (

@@ -527,7 +527,7 @@ def test_ctrl_c_ends_the_search_of_one_split_after_a_batch(monkeypatch):
 def test_the_level_that_is_advised_where_there_are_too_many_supports_can_be_enumerated():
     """Digits: 10 classes, 64 features."""
     rows = SoftmaxRows(np.zeros((10, 64)), np.arange(10), 10)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError, match="^levels: level 20 of 650") as refused:
         check_levels([20, 100], rows)
     advised = int(re.search(r"take levels up to (\d+)$", str(refused.value))[1])
     check_levels([advised], rows)

@@ -442,6 +442,7 @@ def bench(repeats, **options):
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; what a user can mend becomes one line on stderr and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
         sys.exit(cli.main(argv, prog_name="ihtjax", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -451,7 +452,7 @@ def main(argv: list[str] | None = None) -> None:
         path = error.ctx.command_path if error.ctx else "ihtjax"
         fail(f"{error.format_message().rstrip('.')}; see: {path} --help")
     except InputError as error:
-        fail(str(error))
+        fail(str(error), next((cli.commands[word] for word in argv if word in cli.commands), None))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -484,11 +485,12 @@ def _reason(error: OSError) -> str:
     return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
-def fail(message: str) -> None:
+def fail(message: str, command: click.Command | None = None) -> None:
+    """Print an error's line, where a parameter at its start is called as the command's option is; exit with 2."""
     for argument, option in OPTIONS.items():
         message = message.replace(argument, option)
     name, colon, rest = message.partition(": ")
-    flags = {its.name: its.opts[0] for command in cli.commands.values() for its in command.params}
+    flags = {its.name: its.opts[0] for its in (command.params if command else ())}
     if flags.get(name, "").startswith("--"):
         message = flags[name] + colon + rest
     click.echo(f"ihtjax: error: {printable(' '.join(message.split()))}", err=True)

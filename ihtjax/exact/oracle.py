@@ -48,7 +48,7 @@ def best_subset(X: np.ndarray, y: np.ndarray, s: int, *, loss: str = "cross_entr
       >>> round(best.loss, 6), best.support.tolist(), best.theta.round(6).tolist()
       (0.12, [False, True], [0.0, 0.6])
     """
-    return best_subsets(X, y, [s], loss=loss)[0]
+    return _best_subsets(X, y, [s], None, loss, "s")[0]
 
 
 def best_subsets(
@@ -63,43 +63,48 @@ def best_subsets(
       classes: K, for cross-entropy; one more than the largest class in y if None.
       loss: as in `best_subset`.
     """
+    return _best_subsets(X, y, levels, classes, loss, "levels")
+
+
+def _best_subsets(X, y, levels, classes, loss, name):
     its = rows_of(loss)
     if classes is not None and loss != "cross_entropy":
         raise InputError(f"classes: got {shown(classes)}, expected None for loss {loss}, which has no number of them")
     rows = its.checked(X, y, classes)
-    check_levels(levels, rows)
+    check_levels(levels, rows, name)
     search = search_of(rows)
     best = search.best(levels)
     answers = [search.describe(s, best[s]) for s in levels]
-    warn_of(max(answer.within for answer in answers), rows)
+    warn_of(max(answer.within for answer in answers), rows, stacklevel=4)
     return answers
 
 
-def warn_of(within: float, rows: Rows) -> None:
+def warn_of(within: float, rows: Rows, stacklevel: int = 3) -> None:
     """Warn if infima may be further off than a tie."""
     if not within <= rows.tie:
         warnings.warn(
             f"some infima are only known within {within:.1e}{rows.unit}, where {rows.tie:g} is usual: {rows.doubt}; "
             "look for outliers and sentinels in the data",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
-def check_levels(levels: Sequence[int], rows: Rows) -> None:
-    """Raise `InputError` unless every level lies in 1 .. n and can be enumerated."""
+def check_levels(levels: Sequence[int], rows: Rows, name: str = "levels") -> None:
+    """Raise `InputError`, of what the caller calls ``name``, unless each level lies in 1 .. n and can be enumerated."""
     n = rows.n
     if not isinstance(levels, Sequence) or isinstance(levels, str | bytes) or not levels:
         raise InputError(f"levels: got {shown(levels)}, expected whole numbers from 1 to {n}, such as (3, 5, 7)")
     for s in levels:
         if not whole_number(1, n).holds(s):
-            raise InputError(f"s: got {shown(s)}, expected a whole number from 1 to {n}, the number of parameters")
+            expected = f"a whole number from 1 to {n}, the number of parameters"
+            raise InputError(f"{name}: got {shown(s)}, expected {expected}")
     counts = {s: _most_supports(rows, s) for s in sorted(levels)}
     if max(counts.values()) > MAX_CLASSES:
         s = next(s for s, count in counts.items() if count > MAX_CLASSES)
         few = next(t for t in range(s) if _most_supports(rows, t + 1) > MAX_CLASSES)
         raise InputError(
-            f"s: level {s} of {n} parameters has {counts[s]:.3g} {rows.supports.what}, expected at most "
+            f"{name}: level {s} of {n} parameters has {counts[s]:.3g} {rows.supports.what}, expected at most "
             f"{MAX_CLASSES:,} to enumerate; it would take about {_duration(counts[s] * rows.seconds)} a split; "
             + (f"take levels up to {few}" if few else "take fewer features")
         )
