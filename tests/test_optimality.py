@@ -10,10 +10,13 @@ import reference
 
 from ihtjax import InputError, SweepConfig, best_subset, certify_run, existence, gaps, load, sweep, trial_inputs
 from ihtjax.cli.commands import main
+from ihtjax.exact.softmax import SoftmaxRows
 from ihtjax.problems.table import load_table
+from ihtjax.study.optimality import Block, estimated_seconds, training_rows
 from ihtjax.study.summaries import render_gaps
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
+from tests.conftest import Notes
 
 KEY = ["method", "s", "trial"]
 
@@ -191,6 +194,33 @@ def test_a_run_on_data_with_a_sentinel_warns_once(tmp_path):
         certify_run(run)
     assert sum("some infima are only known within" in str(w.message) for w in warned) == 1
     assert (load(run, "certificates").infima_within > 1e-9).any()
+
+
+def test_it_says_first_what_is_there_and_how_long_the_rest_takes(small_run, tmp_path):
+    run, notes = shutil.copytree(small_run, tmp_path / "run"), Notes()
+    certify_run(run, trials=4, show=notes)
+    assert notes.lines[0].startswith("certifying 4 splits, at 3 levels each: roughly ")
+    notes = Notes()
+    certify_run(run, levels=(3,), enumerate_supports=False, show=notes)
+    assert notes.lines[0] == "certificates of 4 of 20 splits are there already"
+    assert notes.lines[1].startswith("certifying 16 splits, at 1 level each: roughly ")
+
+
+@pytest.mark.parametrize(
+    ("data", "levels", "enumerated", "measured"),
+    [
+        ("iris", range(1, 16), range(1, 16), 0.22),
+        ("iris", range(1, 16), (), 0.05),
+        ("sklearn:wine", (2, 3, 42), (2, 3), 8.3),
+        ("sklearn:wine", (2, 3, 42), (), 0.16),
+        ("sklearn:breast_cancer", (1, 2, 62), (1, 2), 0.65),
+    ],
+)
+def test_a_forecast_is_within_a_factor_of_two_of_what_was_measured(data, levels, enumerated, measured):
+    """Processor seconds of one split."""
+    (split,) = training_rows(SweepConfig(data=data), [5])
+    forecast = estimated_seconds(SoftmaxRows(*split), [Block(0, 1, list(levels), list(enumerated))])
+    assert measured / 2 < forecast < 2 * measured
 
 
 def test_summary_shows_the_gaps_once_they_are_known(run, small_run, capsys):

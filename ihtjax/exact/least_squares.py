@@ -30,7 +30,7 @@ class LeastSquaresRows(Rows):
         its square is one of R^2.
     """
 
-    unit, seconds = "", 2e-5
+    unit = ""
     doubt = "columns are nearly dependent, or targets far from 0 for their spread"
 
     def __init__(self, X: np.ndarray, y: np.ndarray, outputs: int = 1, magnitude: float | None = None):
@@ -50,6 +50,10 @@ class LeastSquaresRows(Rows):
         if y.ndim > 2 or y.shape[:1] != X.shape[:1] or not y.size:
             raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d], and [m] or [m, q]")
         return cls(X, y, y.size // len(y))
+
+    @property
+    def seconds(self):
+        return 2e-5
 
     @property
     def parts(self):

@@ -10,6 +10,8 @@ from ihtjax.exact.symmetry import from_blocks
 
 # Two infima closer than this are equal, and gradients that are smaller vanish, for losses of the order of 1.
 TIE = 1e-9
+# Seconds on one core, for an estimate before the work: of a support, times rows and the entries of its Hessian.
+SECONDS_PER_PRODUCT = 4e-9
 
 
 class RestrictedOptima(NamedTuple):
@@ -47,7 +49,6 @@ class Rows(abc.ABC):
       parts: the same for each output alone, where f is a sum over outputs with parameters of their own; else itself.
       unit: of f, in words, with a blank before it.
       doubt: why infima are known to few digits, if they are, in a clause.
-      seconds: what a support takes, roughly.
     """
 
     X: np.ndarray
@@ -58,7 +59,6 @@ class Rows(abc.ABC):
     magnitude: float = 1.0
     unit: ClassVar[str] = " nats"
     doubt: ClassVar[str] = "classes are apart by less than floats can tell"
-    seconds: ClassVar[float] = 2e-4
 
     @abc.abstractmethod
     def __init__(self, X: np.ndarray, y: np.ndarray, outputs: int):
@@ -85,6 +85,11 @@ class Rows(abc.ABC):
     def tie(self) -> float:
         """Two infima closer than this are equal: 1e-9 of what losses are of the order of."""
         return TIE * self.magnitude**2
+
+    @property
+    def seconds(self) -> float:
+        """What a support takes, roughly: Newton's method forms its Hessian."""
+        return SECONDS_PER_PRODUCT * len(self.X) * self.supports.largest**2
 
     @property
     def scales(self) -> np.ndarray:

@@ -39,6 +39,8 @@ from ihtjax.sweeps.words import network, not_stored
 UNIT_TRIALS = 50
 # What the columns say. 2: `minimizer_on_support`, `infima_within`, best supports counted exactly, closer bounds.
 FORMAT = 2
+# Seconds on one core of a trial's own certificate, times n^2, for an estimate before the work.
+OWN_SECONDS = 2e-5
 MAX_INT64 = np.iinfo(np.int64).max
 
 
@@ -161,6 +163,8 @@ def certify_run(
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
+        any_split = next(training_rows(config, [0]))
+        _announce(oracle(*any_split), blocks, trials or config.trials, show)
         doubt = Doubt()
         show.start(sum(block.stop - block.start for block in blocks), "splits")
         try:
@@ -219,6 +223,27 @@ def plan(
         cuts = [start, *range((start // UNIT_TRIALS + 1) * UNIT_TRIALS, stop, UNIT_TRIALS), stop]
         blocks += [Block(a, b, sorted(levels), sorted(enumerated)) for a, b in zip(cuts, cuts[1:])]
     return sorted(blocks)
+
+
+def _announce(rows: Rows, blocks: list[Block], trials: int, show: progress.Silent) -> None:
+    """Say what is there, what will be certified and how long that takes, before the first second of work."""
+    left = sum(block.stop - block.start for block in blocks)
+    if left < trials:
+        show.say(f"certificates of {trials - left:,} of {trials:,} splits are there already")
+    levels = len({s for block in blocks for s in block.levels})
+    seconds = progress.in_words(estimated_seconds(rows, blocks))
+    show.say(f"certifying {left:,} splits, at {levels} level{'s' * (levels != 1)} each: roughly {seconds}")
+
+
+def estimated_seconds(rows: Rows, blocks: Iterable[Block]) -> float:
+    """Roughly how long blocks of splits with rows like these take, within a factor of some two or three."""
+    seconds = 0.0
+    for block in blocks:
+        sizes = [{min(s, part.supports.largest) for s in block.enumerated} for part in rows.parts]
+        searched = sum(part.supports.count(size) for part, its in zip(rows.parts, sizes) for size in its)
+        each = OWN_SECONDS * rows.n**2 * len(block.levels) + rows.seconds * searched
+        seconds += (block.stop - block.start) * each
+    return seconds
 
 
 def _certify_block(

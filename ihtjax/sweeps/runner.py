@@ -105,7 +105,7 @@ def sweep(
                 show.say(f"{run.path} {more}")
         lanes = check_batch(batch, problem)
         units = plan(config, list(fingerprints), problem.n, found.whole, found.broken, lanes)
-        _announce(config, problem, units, show)
+        _announce(config, problem, found.whole, units, show)
         # What can fail comes before anything is written or deleted.
         engines: dict[str, Engine] = {}
         flights = workers()
@@ -217,14 +217,18 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     return f"{len(done)} of {len(done) + len(unfinished(run, whole))} units are safe in {run_dir}, {again} goes on"
 
 
-def _announce(config: SweepConfig, problem: Problem, units: list[Fit], show: progress.Silent) -> None:
-    """Say what will be computed, before the first second of work."""
+def _announce(
+    config: SweepConfig, problem: Problem, whole: Iterable[Unit], units: list[Fit], show: progress.Silent
+) -> None:
+    """Say what is there and what will be computed, before the first second of work."""
     show.say(f"{config.problem or config.data}: {problem.words()}, so {problem.n} parameters")
     if isinstance(problem, Supervised) and (note := constants(problem.table, config)):
         show.say(note)
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)
+    if there := sum(unit.stop - unit.start for unit in whole if unit.method != "all"):
+        show.say(f"{there:,} of {there + networks:,} networks are there already, what is left is computed:")
     levels = sorted({unit.s for unit in units if unit.method != DENSE})
     seconds = estimated_seconds(problem, config, networks)
     line = f"{networks:,} networks of {config.steps:,} steps, at {len(levels)} sparsity level{'s' * (len(levels) != 1)}"
