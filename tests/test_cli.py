@@ -164,7 +164,9 @@ def test_verify_names_what_is_not_computed_yet(small_run, tmp_path, capsys):
     forget(run, Fit("iht", 3, 0, 20))
     code, out, err = call(capsys, "verify", run)
     assert code == 1 and out == "iht, s = 3, trials 0 to 19: not computed yet\n" and "ihtjax sweep" in err
-    assert "1 units are not computed yet" in call(capsys, "summary", run)[1]
+    summary = call(capsys, "summary", run)[1]
+    assert summary.splitlines()[3] == "1 unit is not computed yet: finish with the command that began the run"
+    assert summary.count("not computed yet") == 1
 
 
 def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):

@@ -79,10 +79,25 @@ def test_atlas_and_restarts_say_what_they_were_computed_from(capsys):
 def test_no_table_has_a_negative_zero(small_run, small):
     table = summary(small_run)
     for column in ("epsilon_q1", "train_loss_q1", "step_size_q1"):
-        table[column] = -1e-9
+        table[column] = -0.0
     text = render(table, small_run)
     assert "[0.000, " in text and not re.search(r"-0\.?0*(e[+-]00)?[,\]\s]", text)
     ran = run_trial(small, 3, 1, 2, 3)
     zero = np.full(15, -0.0, np.float32)
     text = describe(ran._replace(result=ran.result._replace(gradient=zero, theta=zero)), small)
     assert "0.000e+00" in text and "-0.000e+00" not in text
+
+
+def test_small_numbers_keep_two_digits_and_stand_below_the_others(small_run):
+    table = summary(small_run)
+    table["train_loss_q1"] = table["train_loss_median"] = table["train_loss_q3"] = [0.0614, 3.21e-5, 0.0]
+    table["test_loss_median"] = [1234.5, 0.00456, 0.25]
+    text = render(table, small_run)
+    (rows,) = [part.splitlines() for part in text.split("\n\n") if "training loss" in part and "step size" in part]
+    cells = [re.search(r"\] +(\S+) \[ *(\S+), *(\S+)\] +(\S+) \[", row).groups() for row in rows[1:]]
+    assert cells == [
+        ("0.061", "0.061", "0.061", "1.2e3"),
+        ("3.2e-5", "3.2e-5", "3.2e-5", "0.0046"),
+        ("0.000", "0.000", "0.000", "0.250"),
+    ]
+    assert len({row.index(",") for row in rows[1:]}) == len(set(map(len, rows))) == 1 and len(rows[0]) <= 80

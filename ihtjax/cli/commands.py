@@ -187,16 +187,11 @@ def summary(run_dir):
       ihtjax summary results/paper
     """
     from ihtjax.study import summaries
-    from ihtjax.sweeps.plan import unfinished
     from ihtjax.sweeps.store.records import Certify
     from ihtjax.sweeps.store.run import RunDirectory
 
-    run = RunDirectory(run_dir)
     echo(summaries.render(summaries.summary(run_dir), run_dir))
-    todo = unfinished(run)
-    if todo:
-        echo(f"\n{len(todo)} units are not computed yet: finish with the command that began the run")
-    if any(isinstance(unit, Certify) for unit in run.units()):
+    if any(isinstance(unit, Certify) for unit in RunDirectory(run_dir).units()):
         echo("\n" + summaries.gaps_in_words(run_dir))
         if lacking := summaries.uncertified(run_dir):
             echo(f"\n{lacking}")

@@ -11,6 +11,7 @@ import pandas as pd
 from ihtjax.exact.rows import TIE
 from ihtjax.solvers.registry import DENSE
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.reading import load, read
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
@@ -220,49 +221,73 @@ def _in_words(column):
     return f"{ {'train': 'training'}.get(part, part) } {METRICS[name][0] if name in METRICS else name}"
 
 
+def significant(value: float, digits: int) -> str:
+    """A number with so many decimals, or as many digits as two significant ones take; "-" for NaN.
+
+    Example:
+      >>> significant(0.0614, 3), significant(3.21e-5, 3), significant(12_345.6, 3), significant(0.0, 3)
+      ('0.061', '3.2e-5', '1.2e4', '0.000')
+    """
+    if pd.isna(value):
+        return "-"
+    size = abs(value)
+    if size == 0 or (not digits and size < 1e9) or 10 ** (1 - digits) <= size < 1000:
+        return f"{value:z,.{digits}f}"
+    if 1e-3 <= size < 1:
+        return f"{value:.2g}"
+    mantissa, _, power = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(power)}"
+
+
 def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
     """The summary of a run as text of at most 80 columns, but for its directory: median and quartiles."""
     config, stop_loss = _config(run_dir), table.stop_loss[0]
 
-    def cell(row, quantity, digits):
-        q1, median, q3 = (row[f"{quantity}_{q}"] for q in QUARTILES)
-        if pd.isna(median):
-            return "-"
-        kind = f"z,.{digits}f" if max(abs(q1), abs(q3)) < (1000 if digits else 1e9) else "z.1e"
-        return f"{median:{kind}} [{q1:{kind}}, {q3:{kind}}]"
+    def quartiles(quantity, digits):
+        """Cells whose numbers stand below each other."""
+        median, q1, q3 = ([significant(x, digits) for x in table[f"{quantity}_{q}"]] for q in ("median", "q1", "q3"))
+        a, b, c = (max(map(len, texts)) for texts in (median, q1, q3))
+        return ["-" if x == "-" else f"{x:>{a}} [{y:>{b}}, {z:>{c}}]" for x, y, z in zip(median, q1, q3)]
 
-    text = functools.partial(_as_text, table)
+    def text(columns):
+        return _as_text(table, lambda row: {name: values[row.name] for name, values in columns.items()})
+
+    def shares(column):
+        return [f"{share:.1%}" for share in table[column]]
+
+    todo = len(unfinished(RunDirectory(run_dir)))
+    left = f"\n{todo} unit{'s are' if todo > 1 else ' is'} not computed yet: finish with the command that began the run"
     parts = [
-        f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}",
+        f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}{left * bool(todo)}",
         f"median [quartiles] over trials{unit(config, '; losses in {}')}",
         text(
-            lambda row: {
-                "trials": row.trials,
-                "step size": cell(row, "step_size", 2),
-                "training loss": cell(row, "train_loss", 3),
-                "test loss": cell(row, "test_loss", 3),
+            {
+                "trials": table.trials,
+                "step size": quartiles("step_size", 2),
+                "training loss": quartiles("train_loss", 3),
+                "test loss": quartiles("test_loss", 3),
             }
         ),
         text(
-            lambda row: {
-                **{_in_words(column): cell(row, column, 2) for column in _measured(run_dir)},
-                "epsilon": cell(row, "epsilon", 3),
+            {
+                **{_in_words(column): quartiles(column, 2) for column in _measured(run_dir)},
+                "epsilon": quartiles("epsilon", 3),
             }
         ),
         "share of trials; the gradient is that on the support",
         text(
-            lambda row: {
-                "HT-stable": f"{row.ht_stable:.1%}",
-                **{f"|gradient| <= {tol:.0e}": f"{row[f'gradient_below_{tol:.0e}']:.1%}" for tol in TOLERANCES},
+            {
+                "HT-stable": shares("ht_stable"),
+                **{f"|gradient| <= {tol:.0e}": shares(f"gradient_below_{tol:.0e}") for tol in TOLERANCES},
             }
         ),
         f"trials whose training loss rose by more than {ROSE:g}{unit(config)} between curve points;\n"
         f"share whose training loss reached {stop_loss:g}{unit(config)}, and after how many steps (of these)",
         text(
-            lambda row: {
-                "loss rose": "-" if pd.isna(row.loss_rose) else f"{row.loss_rose:,.0f}",
-                f"reached {stop_loss:g}": f"{row.reached_stop_loss:.1%}",
-                "steps": cell(row, "steps_to_stop_loss", 0),
+            {
+                "loss rose": ["-" if pd.isna(count) else f"{count:,.0f}" for count in table.loss_rose],
+                f"reached {stop_loss:g}": shares("reached_stop_loss"),
+                "steps": quartiles("steps_to_stop_loss", 0),
             }
         ),
     ]

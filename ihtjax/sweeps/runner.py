@@ -227,7 +227,7 @@ def _announce(
     if not units:
         return
     networks = sum(unit.stop - unit.start for unit in units)
-    if there := sum(unit.stop - unit.start for unit in whole if unit.method != "all"):
+    if there := sum(unit.stop - unit.start for unit in whole if isinstance(unit, Fit)):
         show.say(f"{there:,} of {there + networks:,} networks are there already, what is left is computed:")
     levels = sorted({unit.s for unit in units if unit.method != DENSE})
     seconds = estimated_seconds(problem, config, networks)
