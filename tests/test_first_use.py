@@ -129,6 +129,38 @@ def test_the_help_of_atlas_says_that_it_needs_a_step_size():
     assert "--step-size FLOAT one gamma for all starts [required]" in text
 
 
+@pytest.mark.parametrize(("command", "estimates"), [("atlas", False), ("restarts", True)])
+def test_commands_of_many_starts_offer_no_option_on_which_nothing_hangs(command, estimates):
+    text = call(command, "--help").stdout
+    assert "--stop-loss " in text and ("--n-monte " in text) == estimates
+    assert not any(option in text for option in ("--audit", "--ht-tol", "--curve-points"))
+
+
+FEW_STARTS = "--data-seed 5 --starts 8 --steps 20 --step-size 0.5 --plot PLOT".split()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["atlas", "--s", "2", *FEW_STARTS, "--csv", "CSV"],
+        ["restarts", "--levels", "2", *FEW_STARTS],
+        "trial --s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --plot PLOT".split(),
+        "figures RUN --only fig01,fig09".split(),
+    ],
+)
+def test_a_reader_that_goes_early_costs_no_file(run, tmp_path, monkeypatch, argv):
+    def gone(text):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(commands, "echo", gone)
+    files = {"PLOT": tmp_path / "a.png", "CSV": tmp_path / "a.csv", "RUN": run}
+    done = call(*[files.get(word, word) for word in argv])
+    assert isinstance(done.exception, BrokenPipeError)
+    wanted = [files[word] for word in argv if word in ("PLOT", "CSV")]
+    wanted = wanted or [run / "figures" / f"{name}.png" for name in ("fig01", "fig09")]
+    assert all(path.stat().st_size > 500 for path in wanted)
+
+
 def test_the_atlas_adds_up_to_its_picture():
     config = SweepConfig(step_size=0.6, steps=50, curve_points=0)
     found = build_atlas(config, 4, 5, starts=40)

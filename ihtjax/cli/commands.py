@@ -7,7 +7,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import click
@@ -18,6 +18,10 @@ from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_widths
 from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
+
+
+# Of no matter where only the ends of many starts count.
+ABOUT_THE_WAY = ("curve_points", "ht_tol", "audit")
 
 
 class Widths(click.ParamType):
@@ -42,6 +46,9 @@ class StepSize(click.ParamType):
         return f"FLOAT|{CERTIFIED}"
 
 
+# Files are written before anything is printed: a reader such as head may go before the end.
+
+
 def echo(text: object) -> None:
     """Print a line on stdout, whose errors name no file."""
     try:
@@ -54,15 +61,20 @@ def echo(text: object) -> None:
 SEVERAL_SOLVERS = "several, on the same triples, by giving it again"
 
 
-def config_options(sweep: bool, needed: Mapping[str, tuple[str, str]] = types.MappingProxyType({})):
+def config_options(
+    sweep: bool,
+    needed: Mapping[str, tuple[str, str]] = types.MappingProxyType({}),
+    without: Container[str] = (),
+):
     """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``.
 
-    ``needed`` maps those that a command can't do without to how their values and help read there.
+    ``needed`` maps those that a command can't do without to how their values and help read there; ``without`` names
+    those on which nothing hangs there.
     """
 
     def decorate(command):
         for field in reversed(dataclasses.fields(SweepConfig)):
-            if not sweep and field.metadata.get("sweep_only"):
+            if field.name in without or (not sweep and field.metadata.get("sweep_only")):
                 continue
             flag = "--" + field.name.replace("_", "-")
             if field.type is bool:
@@ -171,9 +183,10 @@ def trial(s, data_seed, init_seed, support_seed, plot, batch, **options):
 
         plots.check(plot)
     ran = single.run_trial(config, s, data_seed, init_seed, support_seed, batch)
-    echo(single.describe(ran, config))
     if plot is not None:
         plots.save(plots.draw_trial(ran), plot)
+    echo(single.describe(ran, config))
+    if plot is not None:
         echo(f"\ndrawn into {plot}")
 
 
@@ -221,11 +234,18 @@ def figures(run_dir, format, only):
         if name not in drawings.DRAWINGS:
             why = ", which is schematic or a photograph in the paper" if name in ("fig03", "fig04", "fig05") else ""
             raise InputError(f"only: got {name!r}{why}, expected names among {', '.join(drawings.DRAWINGS)}")
+    reader_gone = None
     for picture in drawings.drawn(run_dir, names):
         if isinstance(picture, drawings.Undrawable):
-            echo(f"{picture.name}: {printable(picture.why)}")
+            line = f"{picture.name}: {printable(picture.why)}"
         else:
-            echo(f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}")
+            line = f"{drawings.write(picture, run_dir / 'figures', format)}  {picture.title}"
+        try:
+            echo(line)
+        except BrokenPipeError as error:  # the figures that are still to come are wanted all the same
+            reader_gone = error
+    if reader_gone:
+        raise reader_gone
 
 
 @cli.command(short_help="Check each file of a run against its manifest.")
@@ -311,7 +331,11 @@ def oracle(run_dir, **options):
 @click.option("--plot", type=click.Path(path_type=Path), help="draw the atlas into this file")
 @click.option("--csv", type=click.Path(path_type=Path), help="write a row for each support into this file")
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
-@config_options(sweep=False, needed={"step_size": ("FLOAT", "one gamma for all starts  [required]")})
+@config_options(
+    sweep=False,
+    needed={"step_size": ("FLOAT", "one gamma for all starts  [required]")},
+    without=("n_monte", *ABOUT_THE_WAY),
+)
 def atlas(s, data_seed, starts, plot, csv, **options):
     """Map all HT-stable points of one split and level, and count where IHT ends from many starts.
 
@@ -321,7 +345,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
     Example:
       ihtjax atlas --s 5 --data-seed 42 --step-size 0.686 --plot atlas.png
     """
-    config = SweepConfig(**(options | {"curve_points": 0}))
+    config = SweepConfig(**options, curve_points=0)
     from ihtjax.study import atlas as atlases
     from ihtjax.sweeps.store import files
 
@@ -332,12 +356,14 @@ def atlas(s, data_seed, starts, plot, csv, **options):
     if csv is not None:
         files.check_output("csv", csv)
     found = atlases.build_atlas(config, s, data_seed, starts)
-    echo(atlases.describe(found, config))
     if csv is not None:
         files.write_output(csv, found.points.to_csv(index=False).encode())
-        echo(f"\n{len(found.points):,} supports in {csv}")
     if plot is not None:
         plots.save(plots.draw_atlas(found), plot)
+    echo(atlases.describe(found, config))
+    if csv is not None:
+        echo(f"\n{len(found.points):,} supports in {csv}")
+    if plot is not None:
         echo(f"\ndrawn into {plot}")
 
 
@@ -348,7 +374,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
 @click.option("--epsilon", type=click.FLOAT, default=0.01, show_default=True, help="how near, in the loss's units")
 @click.option("--plot", type=click.Path(path_type=Path), help="draw the chances into this file")
 @click.option("--seed", type=click.INT, default=0, show_default=True, help="root seed of the starts")
-@config_options(sweep=False)
+@config_options(sweep=False, without=ABOUT_THE_WAY)
 def restarts(data_seed, starts, epsilon, plot, **options):
     """Tell how many starts it takes to come within epsilon of the global optimum of one split, with 95 % chance.
 
@@ -356,7 +382,7 @@ def restarts(data_seed, starts, epsilon, plot, **options):
     Example:
       ihtjax restarts --data-seed 42 --levels 3,5,7 --plot restarts.png
     """
-    config = SweepConfig(**(options | {"curve_points": 0}))
+    config = SweepConfig(**options, curve_points=0)
     from ihtjax.study import starts as many
 
     if plot is not None:
@@ -366,9 +392,10 @@ def restarts(data_seed, starts, epsilon, plot, **options):
     from ihtjax.sweeps.words import unit
 
     table = many.restart_budget(config, data_seed, starts, epsilon)
-    echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
         plots.save(plots.draw_budget(table, epsilon, data_seed, unit(many.settled(config))), plot)
+    echo(many.render(table, epsilon, config, data_seed))
+    if plot is not None:
         echo(f"\ndrawn into {plot}")
 
 
