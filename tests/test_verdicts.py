@@ -21,6 +21,7 @@ from ihtjax.paper.verdicts import (
     nearly_all,
     over_levels,
     rises,
+    ruling,
     share,
     spans,
     surely_more,
@@ -179,11 +180,47 @@ def test_a_share_of_everything_is_not_certain():
     few, many = share(np.ones((20, 3))), share(np.ones((1000, 3)))
     assert few.value == many.value == 1 and few.low < 0.9 < 0.99 < many.low
     assert nearly_all(few) == LIMITED and nearly_all(many) == HOLDS
-    holds = np.ones((200, 3), bool)
-    assert of_all(holds, [1, 2, 3])[1:] == (
+    assert judged(lambda run: of_all(np.ones((200, 3), bool), [1, 2, 3])) == (
         LIMITED,
-        "So do 600 of 600 trials; 200 triples are too few to be sure of 99 %.",
+        "So do 600 of 600 trials; more triples would decide it: at this value it holds.",
     )
+
+
+def judged(decide):
+    claim = Question("id", "where", "claim", "statistic", decide).judge(None)
+    return claim.verdict, claim.why
+
+
+@pytest.mark.parametrize(
+    ("k", "N", "verdict", "more"),
+    [
+        (995, 1000, LIMITED, HOLDS),
+        (980, 1000, LIMITED, None),
+        (52, 100, UNDECIDED, LIMITED),
+        (48, 100, UNDECIDED, FAILS),
+        (1000, 1000, HOLDS, None),
+        (9, 9, UNDECIDED, HOLDS),
+        (20, 20, LIMITED, HOLDS),
+        (100, 1000, FAILS, None),
+    ],
+)
+def test_it_says_where_more_triples_would_decide(k, N, verdict, more):
+    found = as_share(k, N)
+    got, why = judged(lambda run: (found, ruling(nearly_all, found), "So."))
+    assert got == verdict
+    assert more is None and "more triples" not in why or why.endswith(f"would decide it: at this value it {more}.")
+
+
+def test_more_triples_would_decide_a_claim_about_levels_whose_shares_are_close():
+    holds = np.arange(300)[:, None] < 300 * np.array([1, 0.995])
+    close = over_levels(holds, holds, 0.99, 0.5)
+    assert close.ruling == (LIMITED, HOLDS) and over_levels(holds, holds, 0.9, 0.5).ruling == (HOLDS, HOLDS)
+
+
+def test_more_triples_do_not_decide_between_two_readings_that_differ():
+    x = np.repeat([0.0, 0.2], [900, 100])[:, None]
+    found, verdict, _ = read_both(x, lambda c: c[..., 0], lambda i: within(i, 0.001, 0.002), MEAN_FIRST)
+    assert verdict == (UNDECIDED, UNDECIDED)
 
 
 def decided(N):

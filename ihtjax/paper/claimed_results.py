@@ -17,6 +17,7 @@ from ihtjax.paper.verdicts import (
     either_reading,
     over_levels,
     rises,
+    ruling,
     spans,
     surely_more,
     within,
@@ -45,7 +46,7 @@ AGREED = " It is decided as far as both agree."
 
 
 def read_both(x: np.ndarray, statistic: Callable, rule: Callable, centers: dict = MEDIAN_FIRST):
-    """Intervals by reading, a verdict and a remark on the two readings of a quantity ``[N, levels]``.
+    """Intervals by reading, a `Ruling` and a remark on the two readings of a quantity ``[N, levels]``.
 
     Args:
       statistic: maps a center of levels ``[.., levels]`` to a number ``[..]``.
@@ -57,8 +58,12 @@ def read_both(x: np.ndarray, statistic: Callable, rule: Callable, centers: dict 
         return bootstrap(x, lambda x: statistic(center(x)))
 
     found = {name: by(center) for name, center in centers.items()}
-    verdict, remark = either_reading({name: rule(interval) for name, interval in found.items()})
-    return found, verdict, remark
+
+    def alike(*intervals: Interval) -> tuple[str, str]:
+        return either_reading(dict(zip(found, map(rule, intervals))))
+
+    verdict = ruling(lambda *intervals: alike(*intervals)[0], *found.values())
+    return found, verdict, alike(*found.values())[1]
 
 
 def largest_change(c):
@@ -88,7 +93,7 @@ def step_size_rises(run: Evidence):
     trend = f"the median step size goes from {low:.3f} at s = 3 to {high:.3f} at s = 14"
     why = f"{trend[0].upper()}{trend[1:]} ({remark})"
     falls = falling_steps(run)
-    if verdict == HOLDS and falls:
+    if verdict.verdict == HOLDS and falls:
         verdict, why = LIMITED, f"{why}, but falls in most triples from s = {', '.join(falls)}"
     init = {"normal": "standard normal", "torch_linear": "uniform"}[run.config.init]
     if run.config.step_size is None:
@@ -129,7 +134,7 @@ def more_aggressive(run: Evidence):
     a, b = np.median(x, axis=0)
     certain = f"the largest certified step is {a:.3f} at s = {ends[0]} and {b:.3f} at s = {ends[1]}"
     why = f"L_2s never falls as s grows, so 1 / L_2s never rises: {certain}{run.certified_text(len(x))}."
-    return found, rises(found), why, certain
+    return found, ruling(rises, found), why, certain
 
 
 @QUESTIONS.ask(
@@ -262,7 +267,7 @@ def test_accuracy_steadier(run: Evidence):
             return spread[..., len(before) :].mean(-1) / spread[..., : len(before)].mean(-1)
 
     found = bootstrap(x, ratio)
-    verdict = FAILS if found.low >= 1 else within(found, 0.9, np.nextafter(1, 0))
+    verdict = ruling(lambda i: FAILS if i.low >= 1 else within(i, 0.9, np.nextafter(1, 0)), found)
     spread = x.std(0)
     why = f"The standard deviation is {spread[0]:.1%} at s = {before[0]} and {spread[-1]:.1%} at s = {after[-1]}"
     return found, verdict, f"{why}{run.left_out(before + after)}."
@@ -306,4 +311,4 @@ def near_dense(run: Evidence):
     parts.append(("surely beyond 0.05", judged.not_even))
     said = [f"{name} at s = {spans(np.array(levels)[mask].tolist())}" for name, mask in parts if mask.any()]
     why = f"The medians are {listed} nats{''.join(f'; {part}' for part in said)}{run.left_out(levels, dense=True)}."
-    return {f"of {len(levels)} levels": judged.found}, judged.verdict, why
+    return {f"of {len(levels)} levels": judged.found}, judged.ruling, why

@@ -20,6 +20,7 @@ from ihtjax.paper.verdicts import (
     Questions,
     nearly_all,
     over_levels,
+    ruling,
     share,
     spans,
 )
@@ -139,7 +140,7 @@ def all_stable(run: Evidence):
         return possible, verdict, f"{why}{run.with_older_certificates}", seen
     found = share(looks & (heads == STABLE))
     seen = f"{by_tolerance}, and {found.value:.1%} of those with certificates head for a point that is"
-    return found, nearly_all(found), f"{why}; {found.value:.1%} head for a point that is.", seen
+    return found, ruling(nearly_all, found), f"{why}; {found.value:.1%} head for a point that is.", seen
 
 
 def stable_at(run: Evidence, tol: float) -> np.ndarray:
@@ -163,10 +164,7 @@ def of_all(holds: np.ndarray, levels: list[int], remark: str = ""):
     why = f"So do {int(holds.sum()):,} of {holds.size:,} trials"
     if found.value < 1:
         why += f", {found.value:.1%}, fewest at s = {levels[worst]}, {by_level[worst]:.1%}"
-    verdict = nearly_all(found)
-    if found.value >= ALMOST_ALL and verdict != HOLDS:
-        why += f"; {found.N:,} triples are too few to be sure of 99 %"
-    return found, verdict, f"{why}{remark}."
+    return found, ruling(nearly_all, found), f"{why}{remark}."
 
 
 @QUESTIONS.ask(
@@ -234,7 +232,7 @@ def best_supports(run: Evidence):
     why = f"The shares are {listed}{''.join(said)}{diverged_text(ended[searched])}"
     low, high = min(at, key=at.__getitem__), max(at, key=at.__getitem__)
     seen = f"from {at[low]:.0%} (s = {low}) to {at[high]:.0%} (s = {high}) of them have a best support"
-    return {f"of {len(levels)} levels": judged.found}, judged.verdict, f"{why}{run.certified_text(len(x))}.", seen
+    return {f"of {len(levels)} levels": judged.found}, judged.ruling, f"{why}{run.certified_text(len(x))}.", seen
 
 
 @QUESTIONS.ask(
@@ -255,4 +253,4 @@ def dense_minimisers(run: Evidence):
         loss = run.values("loss", [run.n], method="gd", table="certificates")
         why += f" (its median after the last step is {np.median(loss):.3f})" if len(loss) else ""
     seen = f"the dense problem has a minimiser on {int(x.sum()):,} of {x.size:,} splits"
-    return found, nearly_all(found), f"{why}{run.certified_text(len(x))}.", seen
+    return found, ruling(nearly_all, found), f"{why}{run.certified_text(len(x))}.", seen

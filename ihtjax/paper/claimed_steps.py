@@ -4,7 +4,18 @@ import numpy as np
 
 from ihtjax.exact.bounds import CERTIFIED, REFUTED
 from ihtjax.paper.evidence import Evidence
-from ihtjax.paper.verdicts import FAILS, HOLDS, LIMITED, UNDECIDED, Interval, Questions, nearly_all, share, spans
+from ihtjax.paper.verdicts import (
+    FAILS,
+    HOLDS,
+    LIMITED,
+    UNDECIDED,
+    Interval,
+    Questions,
+    nearly_all,
+    ruling,
+    share,
+    spans,
+)
 from ihtjax.sweeps.words import unit
 
 QUESTIONS = Questions()
@@ -37,7 +48,7 @@ def conservative(run: Evidence):
     )
     seen = f"the estimate is below L_2s for certain in {below.mean():.0%} of the trials, above it in {above.mean():.0%}"
     found = {"not below": share(L >= low), "above": share(above)}
-    return found, proven(*found.values()), why, seen
+    return found, ruling(proven, *found.values()), why, seen
 
 
 def every(holds: np.ndarray, levels: list[int]) -> str:
@@ -92,7 +103,7 @@ def condition(run: Evidence, certain: np.ndarray, refuted: np.ndarray, levels: l
     open_ones = 1 - refuted.mean() - certain.mean()
     why = f"{text}, {open_ones:.1%} open{run.certified_text(len(certain))}."
     found = {"not too long": share(~refuted), "valid": share(certain)}
-    return found, proven(*found.values()), why, text
+    return found, ruling(proven, *found.values()), why, text
 
 
 def levels_of(run: Evidence) -> list[int]:
@@ -151,4 +162,4 @@ def never_rises(run: Evidence, method: str, levels: list[int], promise: str):
         largest = f"{rise[finite].max():.1e}" if rise[finite].any() else "0"
         why += f"; the largest rise {points} is {largest}{unit(run.config)}"
     why += f", and {(finite & (rise == 0)).mean():.0%} never rise at all. See {promise} for whether theory promised it."
-    return found, nearly_all(found), why, seen
+    return found, ruling(nearly_all, found), why, seen

@@ -65,6 +65,20 @@ class Interval(NamedTuple):
     N: int
 
 
+class Ruling(NamedTuple):
+    """A verdict by a rule, and what the rule would say if the value were known exactly, as from many more triples."""
+
+    verdict: str
+    by_value: str
+
+
+def ruling(rule: Callable[..., str], *found: Interval) -> Ruling:
+    """What a rule, a function of intervals, says of them."""
+    return Ruling(
+        rule(*found), rule(*(interval._replace(low=interval.value, high=interval.value) for interval in found))
+    )
+
+
 class Undecidable(Exception):
     """What a claim needs is not to be had; the text says why, in a sentence."""
 
@@ -155,16 +169,20 @@ class OverLevels(NamedTuple):
     Attributes:
       found: at how many levels it is so by the strict reading; the interval's ends count where that is sure, and
         where the contrary isn't.
-      verdict: holds if sure at all levels; does not if at half of them or more surely not even by the loose reading;
+      ruling: holds if sure at all levels; does not if at half of them or more surely not even by the loose reading;
         else holds with a limit if at half of them or more surely by that.
       strictly, loosely, not_even: at which levels each is sure.
     """
 
     found: Interval
-    verdict: str
+    ruling: Ruling
     strictly: np.ndarray
     loosely: np.ndarray
     not_even: np.ndarray
+
+    @property
+    def verdict(self) -> str:
+        return self.ruling.verdict
 
 
 def over_levels(strict: np.ndarray, loose: np.ndarray, strict_share: float, loose_share: float) -> OverLevels:
@@ -182,13 +200,16 @@ def over_levels(strict: np.ndarray, loose: np.ndarray, strict_share: float, loos
     not_even = surely_less(j, N, loose_share)
     not_strictly = surely_less(k, N, strict_share)
     found = Interval(int((k >= strict_share * N).sum()), int(strictly.sum()), levels - int(not_strictly.sum()), N)
-    if strictly.all():
-        verdict = HOLDS
-    elif 2 * not_even.sum() >= levels:
-        verdict = FAILS
-    else:
-        verdict = LIMITED if 2 * loosely.sum() >= levels else UNDECIDED
-    return OverLevels(found, verdict, strictly, loosely, not_even)
+
+    def verdict(strictly, loosely, not_even):
+        if strictly.all():
+            return HOLDS
+        if 2 * not_even.sum() >= levels:
+            return FAILS
+        return LIMITED if 2 * loosely.sum() >= levels else UNDECIDED
+
+    by_value = verdict(k >= strict_share * N, j >= loose_share * N, j < loose_share * N)
+    return OverLevels(found, Ruling(verdict(strictly, loosely, not_even), by_value), strictly, loosely, not_even)
 
 
 def either_reading(verdicts: dict[str, str]) -> tuple[str, str]:
@@ -228,8 +249,8 @@ class Question(NamedTuple):
 
     Attributes:
       id, where, claim, statistic: as in `Claim`.
-      decide: maps the evidence to (`Interval`, several by their names, or number; verdict; why) and perhaps
-        `Claim.seen`, or to a text that says why it can't; it may also raise `Undecidable`.
+      decide: maps the evidence to (`Interval`, several by their names, or number; verdict or `Ruling`; why) and
+        perhaps `Claim.seen`, or to a text that says why it can't; it may also raise `Undecidable`.
       needs: what a run must have for it, as `Subject.lacks` names it.
     """
 
@@ -243,7 +264,8 @@ class Question(NamedTuple):
     def judge(self, run) -> Claim:
         """The claim with its verdict; few triples limit it, and are named.
 
-        With fewer than `LEAST` nothing is decided; what holds on fewer than `FEW` holds with a limit.
+        With fewer than `LEAST` nothing is decided; what holds on fewer than `FEW` holds with a limit. Where the value
+        alone would decide, it says that more triples would.
         """
         try:
             outcome = self.decide(run)
@@ -252,6 +274,7 @@ class Question(NamedTuple):
         if isinstance(outcome, str):
             return self.undecided(outcome)
         found, verdict, why, *seen = outcome
+        verdict, by_value = verdict if isinstance(verdict, Ruling) else (verdict, verdict)
         readings: tuple[tuple[str, float, float, float], ...] = ()
         if isinstance(found, dict):
             readings = tuple((name, *interval[:3]) for name, interval in found.items())
@@ -260,6 +283,9 @@ class Question(NamedTuple):
             if found.N < FEW:
                 why = f"{why.rstrip('.')}; from {found.N} triples only, so the interval is wide."
                 verdict = UNDECIDED if found.N < LEAST else LIMITED if verdict == HOLDS else verdict
+            if verdict in (LIMITED, UNDECIDED) and by_value not in (verdict, UNDECIDED):
+                more = "more triples would decide it: at this value it"
+                why = f"{why.rstrip('.')}; {more} {by_value}."
             return Claim(*self[:4], *found[:3], verdict, why, *seen)._replace(readings=readings)
         # A computation that no draw of triples enters.
         exact = float(found)
