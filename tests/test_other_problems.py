@@ -145,6 +145,21 @@ def test_what_needs_an_oracle_is_refused_in_a_line(runs, capsys, command, of):
 # What is there is shown under its own name.
 
 
+@every_kind
+def test_single_networks_are_of_the_run_and_not_of_the_paper(runs, pictures, kind):
+    found = pictures[kind]
+    row = load(runs[kind], s=5, trial=0, method="iht").iloc[0]
+    for name in ("fig08", "fig14", "fig15"):
+        caption = found[name].caption
+        seeds = f"Init, data and support seeds {row.init_seed}, {row.data_seed} and {row.support_seed}, the first of"
+        assert seeds in caption and "s = 5" in caption
+    bars = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in found["fig14"].figure.axes[0].patches}
+    np.testing.assert_allclose([bars.get(i, 0) for i in range(len(row.theta))], row.theta, rtol=1e-3, atol=1e-4)
+    for name in set(found) - {"fig01"}:
+        said = getattr(found[name], "caption", "")
+        assert "paper" not in said and "s = 7" not in said and "seed 42" not in said, name
+
+
 @pytest.mark.parametrize("name, part", [("fig12", "train"), ("fig13", "test")])
 @pytest.mark.parametrize("kind, metric, words", [("squared", "r2", "R2"), ("poisson", "deviance", "mean deviance")])
 def test_the_runs_metric_is_drawn_under_its_name(runs, pictures, name, part, kind, metric, words):

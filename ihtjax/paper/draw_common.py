@@ -19,7 +19,7 @@ from ihtjax.paper.subject import Subject
 from ihtjax.problems.base import Problem
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS
-from ihtjax.sweeps.engine import content, make_problem
+from ihtjax.sweeps.engine import content, make_problem, triples
 from ihtjax.sweeps.plan import stored_config
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import read
@@ -55,7 +55,7 @@ class Level(NamedTuple):
 
 
 class Run:
-    """A run as the drawings see it: its configuration, its tables, and the paper's trial run on the spot."""
+    """A run as the drawings see it: its configuration, its tables, and the trial that single networks are drawn of."""
 
     def __init__(self, run_dir: str | os.PathLike):
         self.directory = RunDirectory(run_dir).require()
@@ -79,8 +79,8 @@ class Run:
 
     @property
     def stop(self) -> float | None:
-        """The training loss at which trials stop, or the paper's; None where it means nothing to the run's loss."""
-        return self.config.stop_loss or (PAPERS_STOP_LOSS if self.subject.is_softmax else None)
+        """The training loss at which trials stop, or the paper's; None where that isn't its network."""
+        return self.config.stop_loss or (PAPERS_STOP_LOSS if self.subject.is_papers else None)
 
     @functools.cached_property
     def has_test_rows(self) -> bool:
@@ -95,24 +95,39 @@ class Run:
             raise CannotDraw(f"{printable(self.subject.data)} has changed since the run began")
         return problem
 
-    @functools.cached_property
-    def papers_trial(self) -> SingleTrial:
-        """The trial s = 7 with the paper's seeds; no sweep holds it."""
-        if self.n < PAPERS_LEVEL:
-            raise CannotDraw(f"it is of a network with s = 7 nonzero parameters, and this one has n = {self.n}")
-        return self.trial(PAPERS_LEVEL)
+    @property
+    def middle_level(self) -> int | None:
+        """The paper's level 7, or the middle one below n of a run that lacks it; None if it has none."""
+        levels = [s for s in self.levels if s < self.n]
+        return PAPERS_LEVEL if PAPERS_LEVEL in levels else levels[len(levels) // 2] if levels else None
 
     @functools.cached_property
-    def papers_dense(self) -> SingleTrial:
+    def seeds(self) -> dict[str, int]:
+        """The triple of the single networks: the paper's, or in a run of anything else its own first one."""
+        names = ("data_seed", "init_seed", "support_seed")
+        first = triples(self.config.seed, np.arange(1))[:, 0].tolist()
+        return SEEDS if self.subject.is_papers else dict(zip(names, first))
+
+    @functools.cached_property
+    def sparse_trial(self) -> SingleTrial:
+        """The trial that single networks are drawn of; the paper's, which no sweep holds, has s = 7."""
+        s = PAPERS_LEVEL if self.subject.is_papers else self.middle_level
+        if s is None:
+            raise CannotDraw("the run has no sparsity level below n")
+        return self.trial(s)
+
+    @functools.cached_property
+    def dense_trial(self) -> SingleTrial:
         """The dense network with the same data and init seeds."""
         return self.trial(self.n)
 
     def trial(self, s: int) -> SingleTrial:
-        """Run one trial with the paper's seeds and the run's configuration."""
+        """Run one trial with `seeds` and the run's configuration."""
         self.check_data()
-        ran = run_trial(self.bare, s, **SEEDS, batch=LANES)
+        ran = run_trial(self.bare, s, **self.seeds, batch=LANES)
         if not ran.result.finite:
-            raise CannotDraw(f"the trial s = {s} with the paper's seeds diverged")
+            whose = "paper's" if self.subject.is_papers else "run's first"
+            raise CannotDraw(f"the trial s = {s} with the {whose} seeds diverged")
         return ran
 
     def by_level(self, column: str, table: str = "trials") -> list[Level]:

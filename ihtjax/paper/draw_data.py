@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from scipy import stats
 
-from ihtjax.paper.draw_common import PALE, PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
+from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label, tidy
 from ihtjax.sweeps.single import trial_inputs
 
@@ -78,9 +78,9 @@ def sizes_over_time(run: Run) -> Picture:
 
 
 def features(run: Run) -> Picture:
-    """Fig. 6: each feature's values by class, standardised as the trial with data seed 42 sees them."""
+    """Fig. 6: each feature's values by class, standardised as the trial of the run's single networks sees them."""
     run.check_data()
-    inputs = trial_inputs(run.config, 1, **SEEDS)
+    inputs = trial_inputs(run.config, 1, **run.seeds)
     if run.classes > len(CLASS_STYLES):
         raise CannotDraw(f"{run.classes} classes can't be told apart in one picture, at most {len(CLASS_STYLES)} can")
     feature_names = run.stored["features"]
@@ -122,20 +122,19 @@ def features(run: Run) -> Picture:
     limits += f", at most {MOST_ROWS:,} rows of each part" * (len(inputs["y_train"]) > MOST_ROWS)
     caption = (
         f"The features of {run.data}{limits}, standardised {by[run.config.standardize]}, for the split with data seed "
-        f"{SEEDS['data_seed']}: {len(inputs['y_train']):,} training and {len(inputs['y_test']):,} test rows. Points "
-        "are spread sideways at random within their class."
+        f"{run.seeds['data_seed']}: {len(inputs['y_train']):,} training and {len(inputs['y_test']):,} test rows. "
+        "Points are spread sideways at random within their class."
     )
     return Picture("Fig. 6: the standardised features", caption, figure)
 
 
 def supports(run: Run) -> Picture:
     """Fig. 7, from data: which initial supports lead to which final ones, at s = 7 or the run's middle level."""
-    levels = [s for s in run.levels if s < run.n]
-    if not levels:
+    s = run.middle_level
+    if s is None:
         raise CannotDraw("the run has no sparsity level below n, and only there supports can differ")
     if run.n > MOST_PARAMETERS:
         raise CannotDraw(f"{run.n} parameters can't be told apart in one picture, at most {MOST_PARAMETERS} can")
-    s = PAPERS_LEVEL if PAPERS_LEVEL in levels else levels[len(levels) // 2]
     start, end = run.supports(s, "theta0"), run.supports(s, "theta")
     trials = len(start)
     if not trials:

@@ -11,7 +11,6 @@ from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import (
     LANES,
-    SEEDS,
     CannotDraw,
     Level,
     Picture,
@@ -139,7 +138,7 @@ def step_range(run: Run) -> Picture:
 
 
 def restarts(run: Run) -> Picture:
-    """How many starts of IHT come near the global optimum of the split with data seed 42, at a few levels."""
+    """How many starts of IHT come near the global optimum of the split of `Run.seeds`, at a few levels."""
     if run.subject.is_softmax:
         supports = different_networks(run.n, run.classes)
     else:
@@ -152,12 +151,12 @@ def restarts(run: Run) -> Picture:
         chosen = sorted({levels[round(i)] for i in np.linspace(0, len(levels) - 1, len(BUDGET_LEVELS))})
     run.check_data()
     config = dataclasses.replace(run.bare, levels=tuple(chosen))
-    table = restart_budget(config, SEEDS["data_seed"], BUDGET_STARTS, NEAR, batch=LANES)
-    figure = draw_budget(table, NEAR, SEEDS["data_seed"], unit(run.config))
+    table = restart_budget(config, run.seeds["data_seed"], BUDGET_STARTS, NEAR, batch=LANES)
+    figure = draw_budget(table, NEAR, run.seeds["data_seed"], unit(run.config))
     figure.suptitle("")
     caption = (
         f"Chance that the best of N random starts of IHT ends within {NEAR:g}{unit(run.config)} of the global optimum, "
-        f"on the one split with data seed {SEEDS['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
+        f"on the one split with data seed {run.seeds['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
         "configuration. Bands: exact 95 % intervals. Dashed: 95 %. Other splits differ; ihtjax restarts takes "
         "more levels, starts and splits. Beyond the paper."
     )

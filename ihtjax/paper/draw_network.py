@@ -1,4 +1,4 @@
-"""Pictures of single networks: Figs. 2, 8, 14 and 15 of the paper, the last three for its trial s = 7."""
+"""Pictures of single networks: Figs. 2, 8, 14 and 15 of the paper, of its trial or of one of another run."""
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -8,8 +8,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import PAPERS_LEVEL, SEEDS, CannotDraw, Picture, Run, key_below
+from ihtjax.paper.draw_common import CannotDraw, Picture, Run, key_below
 from ihtjax.study.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
+from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.words import unit
 
 MOST_PARAMETERS = 60  # more bars can't be told apart
@@ -21,10 +22,10 @@ def dense_and_sparse(run: Run) -> Picture:
     d, K = run.n // run.classes - 1, run.classes
     if max(d + 1, K) > MOST_NODES:
         raise CannotDraw(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
-    sparse, dense = run.papers_trial, run.papers_dense
+    sparse, dense = run.sparse_trial, run.dense_trial
     figure = Figure(figsize=(10, 5), layout=ConstrainedLayoutEngine(wspace=0.06))
     axes = figure.subplots(1, 2)
-    for ax, ran, title in zip(axes, (dense, sparse), (f"dense, $n$ = {run.n}", f"IHT, $s$ = {PAPERS_LEVEL}")):
+    for ax, ran, title in zip(axes, (dense, sparse), (f"dense, $n$ = {run.n}", f"IHT, $s$ = {sparse.s}")):
         _graph(ax, run, np.asarray(ran.result.theta, np.float64))
         ax.set_title(f"{title}: training loss {ran.result.train_loss:.3f} nats", fontsize=10)
     handles = [
@@ -36,31 +37,33 @@ def dense_and_sparse(run: Run) -> Picture:
     key_below(figure, handles)
     caption = (
         f"The dense network and the sparse one, both trained on {run.data} for {run.config.steps:,} steps from the "
-        f"same split and initial draw. {_seeds_text()} Widths are in proportion to |weight|, in each network by itself."
+        f"same split and initial draw. {_seeds_text(run)} Widths are in proportion to |weight|, in each network by "
+        "itself."
     )
     return Picture("Fig. 2: a dense network and a sparse one, trained", caption, figure)
 
 
 def sparse_start(run: Run) -> Picture:
     """Fig. 8: the sparse initialisation, zero and nonzero told apart."""
-    theta = _papers_trial(run).result.theta0
+    ran = _trial(run)
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ax = figure.subplots()
-    handles = _bars(ax, run, theta, "initial value")
+    handles = _bars(ax, run, np.asarray(ran.result.theta0), "initial value")
     key_below(figure, handles)
     caption = (
-        f"Parameters at the start of the trial s = {PAPERS_LEVEL}, {run.data}"
-        f"{f', init {run.config.init}' * (run.config.problem is None)}. {_seeds_text()}"
+        f"Parameters at the start of the trial s = {ran.s}, {run.data}"
+        f"{f', init {run.config.init}' * (run.config.problem is None)}. {_seeds_text(run)}"
     )
     return Picture("Fig. 8: sparse initialisation", caption, figure)
 
 
 def trained(run: Run) -> Picture:
     """Fig. 14: the trained parameters, with the support that the trial started from."""
-    result = _papers_trial(run).result
+    ran = _trial(run)
+    result = ran.result
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     ax = figure.subplots()
-    handles = _bars(ax, run, result.theta, "trained value")
+    handles = _bars(ax, run, np.asarray(result.theta), "trained value")
     started = np.flatnonzero(result.theta0)
     ax.plot(started, np.full(len(started), 0.02), "^", color="black", ms=6, transform=ax.get_xaxis_transform())
     low, high = ax.get_ylim()
@@ -69,16 +72,16 @@ def trained(run: Run) -> Picture:
     key_below(figure, handles)
     kept = int(((result.theta0 != 0) & (result.theta != 0)).sum())
     caption = (
-        f"Parameters after {result.steps_run:,} steps of IHT, s = {PAPERS_LEVEL}, {run.data}, step size "
-        f"{result.step_size:.3f}; {kept} of the {PAPERS_LEVEL} that were nonzero at the start still are. "
-        f"{_seeds_text()}"
+        f"Parameters after {result.steps_run:,} steps of IHT, s = {ran.s}, {run.data}, step size "
+        f"{result.step_size:.3f}; {kept} of the {ran.s} that were nonzero at the start still are. "
+        f"{_seeds_text(run)}"
     )
     return Picture("Fig. 14: trained parameters", caption, figure)
 
 
 def gradient(run: Run) -> Picture:
     """Fig. 15: the gradient at the trained parameters, with the support and the threshold of (8)."""
-    ran = _papers_trial(run)
+    ran = _trial(run)
     result, c = ran.result, ran.result.certificate
     slope = np.asarray(result.gradient, np.float64)
     on = np.asarray(result.theta) != 0
@@ -104,7 +107,7 @@ def gradient(run: Run) -> Picture:
         ),
     ]
     threshold = float(c.min_on_support) / float(result.step_size)
-    full = int(c.n_nonzero) == PAPERS_LEVEL
+    full = int(c.n_nonzero) == ran.s
     if full and 0 < threshold < np.inf:
         lower.axhline(threshold, color="black", linestyle="--", linewidth=1.2)
         handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label=f"threshold of (8), {THRESHOLD}"))
@@ -119,24 +122,24 @@ def gradient(run: Run) -> Picture:
     stable = f"{'HT-stable' if c.ht_stable else 'not HT-stable'} within ht_tol = {run.config.ht_tol:g}"
     allowed = f" (off the support at most {threshold:.2f} is allowed)" if full else ""
     caption = (
-        f"Gradient of the training loss per parameter at the parameters of Fig. 14, {run.data}, s = {PAPERS_LEVEL}. "
+        f"Gradient of the training loss per parameter at the parameters of Fig. 14, {run.data}, s = {ran.s}. "
         f"Largest on the support {c.grad_on_support:.1e}, off it {c.grad_off_support:.1e}; (8) "
-        f"{'holds' if c.satisfies_eq8 else 'does not hold'}{allowed}, and the point is {stable}. {_seeds_text()}"
+        f"{'holds' if c.satisfies_eq8 else 'does not hold'}{allowed}, and the point is {stable}. {_seeds_text(run)}"
     )
     return Picture("Fig. 15: gradient of the trained network", caption, figure)
 
 
-def _papers_trial(run: Run):
+def _trial(run: Run) -> SingleTrial:
     if run.n > MOST_PARAMETERS:
         raise CannotDraw(f"{run.n} parameters can't be told apart in one row, at most {MOST_PARAMETERS} can")
-    return run.papers_trial
+    return run.sparse_trial
 
 
-def _seeds_text() -> str:
-    return (
-        "Init, data and support seeds {init_seed}, {data_seed} and {support_seed} as in the paper; the draws behind a "
-        "seed are ours, so it is not the paper's network.".format(**SEEDS)
-    )
+def _seeds_text(run: Run) -> str:
+    seeds = "Init, data and support seeds {init_seed}, {data_seed} and {support_seed}".format(**run.seeds)
+    if not run.subject.is_papers:
+        return f"{seeds}, the first of the run."
+    return f"{seeds} as in the paper; the draws behind a seed are ours, so it is not the paper's network."
 
 
 def _bars(ax: Axes, run: Run, theta: np.ndarray, label: str) -> list:

@@ -29,6 +29,7 @@ class Subject:
       data: what ``--data`` or ``--problem`` named.
       is_softmax: whether it is softmax regression, the paper's network, on whatever data.
       has_oracle: whether `ihtjax oracle` can certify it.
+      is_papers: whether it is the paper's network on the paper's data.
       metrics: what it measures beside its loss.
       classes: their names; none where it predicts something else.
 
@@ -49,8 +50,8 @@ class Subject:
         if config.problem is None and not is_linear:
             self.loss += f" of an {network(config)}"
         self.is_softmax = is_linear and config.loss in (None, "cross_entropy")
-        self.is_softmax = config.problem is None and config.loss in (None, "cross_entropy")
         self.has_oracle = is_linear and (config.loss or "cross_entropy") in ORACLES
+        self.is_papers = self.is_softmax and self.data == "iris"
         self.metrics: list[str] = stored["metrics"]
         self.classes: list[str] = stored["classes"]
 
@@ -75,7 +76,7 @@ class Subject:
             "metric": (self.metrics, f"the run measures nothing beside its loss: {of}"),
             "accuracy": ("accuracy" in self.metrics, f"the run has no accuracy: {of}"),
             "iris": (
-                self.is_softmax and self.data == "iris",
+                self.is_papers,
                 f"the paper's experiments are of Iris, this run is of {self.data}"
                 if self.data != "iris"
                 else f"the paper's experiments are of softmax regression, and the run is not: {of}",
