@@ -211,6 +211,11 @@ def test_what_is_done_is_told_from_the_start(small_run):
     assert lines[0] == f"reading {small_run}" and lines[1].startswith("claim 1 of") and len(lines) > 40
 
 
+def test_the_browsers_tab_says_the_data_and_the_run(parsed, small_run):
+    (title,) = parsed.all("title")
+    assert title["text"] == f"Iris, run {small_run.name}: sparse networks by IHT"
+
+
 def test_few_triples_are_said_at_the_top(parsed):
     assert any("Only 20 triples" in p["text"] for p in parsed.all("p"))
 

@@ -22,6 +22,7 @@ from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.words import data_name
 
 # A symbol and a name for the style sheet; the verdict's own words stand beside them.
 MARKS = {HOLDS: ("✓", "holds"), LIMITED: ("◐", "limited"), FAILS: ("✗", "fails"), UNDECIDED: ("?", "undecided")}
@@ -136,6 +137,7 @@ def render(run: Evidence, found: list[Claim], images: list[Picture], compared: I
     counts = run.trials.groupby("method", observed=True).size()
     return environment.get_template("report.html").render(
         name=run.path.resolve().name,
+        data=data_name(run.config),
         run_dir=run.path.as_posix(),
         trials=int(run.trials.trial.nunique()),
         networks=int(counts.sum()),
