@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import re
 import shutil
 
@@ -15,7 +16,9 @@ from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_common import logarithmic
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
 from ihtjax.paper.drawings import AGAINST_S, DRAWINGS, Drawn, Undrawable, drawn, figures, write
-from ihtjax.study.plots import draw_budget, draw_trial
+from ihtjax.study.atlas import Atlas
+from ihtjax.study.plots import draw_atlas, draw_budget, draw_trial
+from ihtjax.study.starts import Starts
 from ihtjax.sweeps.single import run_trial
 from ihtjax.sweeps.store.run import RunDirectory
 
@@ -326,17 +329,73 @@ def test_no_label_is_cut_or_lies_on_a_panel_of_another(pictures, name):
     check_layout(pictures[name].figure)
 
 
+def budget(levels, n95):
+    table = pd.DataFrame({"s": levels, "starts": 100, "p": 0.5, "p_low": 0.4, "p_high": 0.6})
+    return table.assign(n95=n95, n95_low=0.8 * n95, n95_high=1.2 * n95)
+
+
+def an_atlas(most):
+    """Supports on which up to so many starts end."""
+    draw = np.random.default_rng(0)
+    points = pd.DataFrame({"infimum": np.sort(draw.uniform(0.1, 1, 300)), "landings": draw.integers(0, most, 300)})
+    points = points.assign(full_block=draw.random(300) < 0.2, attained=draw.random(300) < 0.8, ht_stable=False)
+    starts = Starts(np.zeros((20, 15)), draw.uniform(0.1, 1, 20), np.ones(20))
+    return Atlas(points, starts, 0.5, 5, 0.686, 42)
+
+
+def texts_over_each_other(figure):
+    figure.draw_without_rendering()
+    shown = [text for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text().strip()]
+    outside = set()  # labels of ticks beyond an axis are there, and not drawn
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high:
+                    outside |= {tick.label1, tick.label2}
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown if text not in outside]
+    return [(a, b) for (a, p), (b, q) in itertools.combinations(boxes, 2) if p.overlaps(q)]
+
+
+@pytest.mark.parametrize("most", [2, 20, 100_000, 5_000_000])
+def test_no_texts_of_an_atlas_lie_over_each_other(most):
+    figure = draw_atlas(an_atlas(most), SweepConfig())
+    check_layout(figure)
+    assert not texts_over_each_other(figure)
+
+
+@pytest.mark.parametrize("n95", [5.0, 299.0, 29_957.0, 2.9e6])
+@pytest.mark.parametrize("levels", [(3,), (3, 5), (3, 5, 7), tuple(range(1, 15))])
+def test_no_texts_of_a_budget_lie_over_each_other(levels, n95):
+    figure = draw_budget(budget(levels, n95), 0.01, 42, SweepConfig())
+    check_layout(figure)
+    assert not texts_over_each_other(figure)
+
+
+@pytest.mark.parametrize(("data", "called"), [("iris", "Iris"), ("folder/a$b.csv", r"a\$b.csv")])
+def test_pictures_of_a_command_say_what_is_seen_of_which_data_and_level(small, data, called):
+    config = SweepConfig(data=data, target=None if data == "iris" else "kind")
+    ran = run_trial(small, 7, 1, 2, 3)._replace(config=config)
+    pictures = {
+        "One trial of IHT": draw_trial(ran),
+        "infima of all 300 supports": draw_atlas(an_atlas(20), config),
+        "Chance that the best of": draw_budget(budget((7, 5), 5.0), 0.01, 42, config),
+    }
+    for (what, figure), s in zip(pictures.items(), ("7", "5", "7, 5")):
+        check_layout(figure)
+        title = figure.get_suptitle()
+        assert what in title and called in title and f"$s$ = {s}" in title
+
+
 @pytest.mark.parametrize("levels", [(3,), (2, 3, 7, 9, 11)])
 def test_the_budget_names_its_axes_at_the_edge_of_the_grid(levels):
-    table = pd.DataFrame({"s": levels, "p": 0.5, "p_low": 0.4, "p_high": 0.6})
-    table[["n95", "n95_low", "n95_high"]] = 5.0, 4.0, 6.0
-    figure = draw_budget(table, 0.01, 42)
+    figure = draw_budget(budget(levels, 5.0), 0.01, 42, SweepConfig())
     check_layout(figure)
     axes = figure.axes
     assert len(axes) == len(levels) and axes[0].get_xlim()[1] < 20  # ends where the curves do
     for ax in axes[-4:]:
         assert ax.get_xlabel() == "$N$, starts"
-        assert [tick.get_text() for tick in ax.get_xticklabels() if tick.get_visible()][-3:-1] == ["1", "10"]
+        assert [tick.get_text() for tick in ax.get_xticklabels() if tick.get_visible()] == ["1", "10"]
 
 
 def check_layout(figure):

@@ -173,7 +173,7 @@ def test_the_atlas_adds_up_to_its_picture():
     counts = [number(line) for line in four]
     assert sum(counts) == number("N supports:") == 1365 and min(counts) > 0
     assert number("holds on N of") + number("does not on N") == counts[3]
-    legend = [line.get_text() for line in draw_atlas(found).axes[0].get_legend().get_texts()]
+    legend = [line.get_text() for line in draw_atlas(found, config).axes[0].get_legend().get_texts()]
     shown = [int(re.search(r"\(([\d,]+)\)", label)[1].replace(",", "")) for label in legend if "(" in label]
     assert sorted(shown) == sorted(counts)
     assert number("N  with fewer than 4 nonzero") + found.points.landings.sum() == number("N starts, which") == 40

@@ -359,7 +359,7 @@ def atlas(s, data_seed, starts, plot, csv, **options):
     if csv is not None:
         files.write_output(csv, found.points.to_csv(index=False).encode())
     if plot is not None:
-        plots.save(plots.draw_atlas(found), plot)
+        plots.save(plots.draw_atlas(found, config), plot)
     echo(atlases.describe(found, config))
     if csv is not None:
         echo(f"\n{len(found.points):,} supports in {csv}")
@@ -389,11 +389,9 @@ def restarts(data_seed, starts, epsilon, plot, **options):
         from ihtjax.study import plots
 
         plots.check(plot)
-    from ihtjax.sweeps.words import unit
-
     table = many.restart_budget(config, data_seed, starts, epsilon)
     if plot is not None:
-        plots.save(plots.draw_budget(table, epsilon, data_seed, unit(many.settled(config))), plot)
+        plots.save(plots.draw_budget(table, epsilon, data_seed, many.settled(config)), plot)
     echo(many.render(table, epsilon, config, data_seed))
     if plot is not None:
         echo(f"\ndrawn into {plot}")

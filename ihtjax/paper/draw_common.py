@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Certify, Fit
 from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.words import data_name
 from ihtjax.text import printable
 
 PALE = "#cfe3f1"
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def data(self) -> str:
-        return "Iris" if self.subject.data == "iris" else printable(Path(self.subject.data).name)
+        return data_name(self.config)
 
     @property
     def stop(self) -> float | None:

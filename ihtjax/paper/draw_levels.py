@@ -152,7 +152,7 @@ def restarts(run: Run) -> Picture:
     run.check_data()
     config = dataclasses.replace(run.bare, levels=tuple(chosen))
     table = restart_budget(config, run.seeds["data_seed"], BUDGET_STARTS, NEAR, batch=LANES)
-    figure = draw_budget(table, NEAR, run.seeds["data_seed"], unit(run.config))
+    figure = draw_budget(table, NEAR, run.seeds["data_seed"], config)
     figure.suptitle("")
     caption = (
         f"Chance that the best of N random starts of IHT ends within {NEAR:g}{unit(run.config)} of the global optimum, "

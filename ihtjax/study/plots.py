@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 
 from ihtjax.errors import InputError
 from ihtjax.study.starts import best_of
+from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.store.files import write_atomically
-from ihtjax.sweeps.words import unit
+from ihtjax.sweeps.words import data_name, unit
 from ihtjax.text import printable
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
@@ -95,17 +96,24 @@ def save(figure: Figure, path: Path, **options) -> None:
     write_atomically(path, picture.getvalue())
 
 
+def head(figure: Figure, what: str, of: str) -> None:
+    """Write above a picture what is seen, and of what."""
+    figure.suptitle(f"{what}\n{of}", fontsize=11 if figure.get_figwidth() > 7 else 9)
+
+
 def draw_trial(ran: SingleTrial) -> Figure:
     """Start, end, gradient with the threshold of (8), and the losses along the way."""
     r = ran.result
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    figure.suptitle(
-        r"$s$ = {}, data, init and support seeds {}, {}, {}; step size $\gamma$ = {:.4g}".format(
-            ran.s, *ran.seeds, r.step_size
-        ),
-        fontsize=11,
-    )
+    figure = Figure(figsize=(9, 7.4), layout="constrained")
     has_curve = len(ran.steps) > 1
+    head(
+        figure,
+        f"One trial of IHT on {label(data_name(ran.config))}, $s$ = {ran.s}: parameters, gradient at the end"
+        + ", losses along the way" * has_curve,
+        r"data, init and support seeds {}, {}, {}; step size $\gamma$ = {:.4g}; {:,} steps".format(
+            *ran.seeds, r.step_size, r.steps_run
+        ),
+    )
     axes = figure.subplots(2 + has_curve, 1)
     at = np.arange(len(ran.names))
     on = r.theta != 0
@@ -150,14 +158,20 @@ def draw_trial(ran: SingleTrial) -> Figure:
     return figure
 
 
-def draw_atlas(found) -> Figure:
+def draw_atlas(found, config: SweepConfig) -> Figure:
     """Every support's infimum with the starts that ended there, and the starts' own losses."""
     figure = Figure(figsize=(11, 6), layout="constrained")
-    figure.suptitle(
-        rf"$s$ = {found.s}, data seed {found.data_seed}, step size $\gamma$ = {found.step_size:g}", fontsize=11
+    points, starts = found.points, len(found.starts.loss)
+    head(
+        figure,
+        f"The infima of all {len(points):,} supports with $s$ = {found.s} parameters on {label(data_name(config))}, "
+        f"and where {starts:,} starts of IHT end",
+        rf"data seed {found.data_seed}, step size $\gamma$ = {found.step_size:g}, {config.steps:,} steps",
     )
-    points = found.points
     upper, lower = figure.subplots(2, 1, sharex=True)
+    decades = int(np.ceil(np.log10(max(points.landings.max(), 2))))
+    # Supports where nobody ends lie on the lowest line, so far below 1 that their labels don't touch.
+    nobody = 10 ** -max(0.3, 0.1 * decades)
     kinds = (
         ("HT-stable minimiser", ~points.full_block & points.ht_stable, "o", BLUE),
         ("minimiser, not HT-stable", ~points.full_block & points.attained & ~points.ht_stable, "x", ORANGE),
@@ -165,20 +179,19 @@ def draw_atlas(found) -> Figure:
         ("full block: a line of minimisers", points.full_block & points.attained, "s", GREY),
     )
     for kind, which, marker, color in kinds:
-        # Supports where nobody ends lie on the lowest line.
         if not (which.any() or found.is_softmax):
             continue
         at = points[which]
         style = {"color": color, "markerfacecolor": "none", "markersize": 4, "linestyle": "none", "marker": marker}
-        upper.plot(at.infimum, np.maximum(at.landings, 0.5), label=f"{kind} ({len(at):,})", **style)
-    tens = 10 ** np.arange(1 + np.ceil(np.log10(max(points.landings.max(), 2))))
+        upper.plot(at.infimum, np.maximum(at.landings, nobody), label=f"{kind} ({len(at):,})", **style)
+    tens = 10 ** np.arange(1 + decades)
     upper.set_yscale("log")
-    upper.set_yticks([0.5, *tens], ["0", *(f"{count:,.0f}" for count in tens)])
-    upper.set_ylim(0.4, None)
+    upper.set_yticks([nobody, *tens], ["0", *(f"{count:,}" for count in tens)])
+    upper.set_ylim(0.8 * nobody, None)
     upper.minorticks_off()
     upper.set_ylabel("starts that end on a support")
     lower.ecdf(points.infimum, color=GREY, label=f"infima of all {len(points):,} supports")
-    lower.ecdf(found.starts.loss, color=BLUE, label=f"losses of {len(found.starts.loss):,} starts of IHT")
+    lower.ecdf(found.starts.loss, color=BLUE, label=f"losses of {starts:,} starts of IHT")
     lower.set_ylabel("share at most this loss")
     lower.set_xlabel(f"loss{f' ({found.unit})' if found.unit else ''}")
     for ax in (upper, lower):
@@ -188,19 +201,23 @@ def draw_atlas(found) -> Figure:
     return figure
 
 
-def draw_budget(table, epsilon: float, data_seed: int, unit: str = " nats") -> Figure:
+def draw_budget(table, epsilon: float, data_seed: int, config: SweepConfig) -> Figure:
     """P(best of N starts within epsilon of the optimum) against N, a panel for each level, with its interval."""
     columns = min(4, len(table))
     rows = -(-len(table) // columns)
     figure = Figure(figsize=(max(2.4 * columns + 0.6, 6.5), 1.9 * rows + 1.2), layout="constrained")
-    figure.suptitle(
-        f"chance that the best of $N$ starts is within {epsilon:g}{unit} of the optimum, data seed {data_seed}",
-        fontsize=11 if columns > 2 else 9,
+    levels = ", ".join(map(str, table.s)) if len(table) <= 8 else f"{table.s.min()} to {table.s.max()}"
+    head(
+        figure,
+        f"Chance that the best of $N$ starts of IHT ends within {epsilon:g}{unit(config)} of the optimum",
+        f"{label(data_name(config))}, $s$ = {levels}, data seed {data_seed}, {table.starts.iloc[0]:,} starts a level",
     )
     axes = panels(figure, len(table), columns, "$N$, starts", "chance (%)")
     ends = table[["n95_low", "n95", "n95_high"]].to_numpy(float)
     most = 10 ** np.ceil(np.log10(max(10, *ends[np.isfinite(ends)])))
     N = np.unique(np.rint(np.geomspace(1, most, 400)))
+    decades = round(np.log10(most))
+    powers = range(0, decades + 1, -(-decades // 4))
     for ax, row in zip(axes, table.itertuples()):
         band = ax.fill_between(
             N, 100 * best_of(row.p_low, N), 100 * best_of(row.p_high, N), color=BLUE, alpha=0.25, linewidth=0
@@ -212,7 +229,8 @@ def draw_budget(table, epsilon: float, data_seed: int, unit: str = " nats") -> F
         reach = f"$N$ = {row.n95:,.0f} for 95 %" if np.isfinite(row.n95) else "no start succeeded"
         ax.set_title(f"$s$ = {row.s}: {reach}", fontsize=9)
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:,.0f}")
+        # Panels stand close, and a long number would reach into the next one's.
+        ax.set_xticks([10.0**k for k in powers], [f"{10**k:,}" if k <= 3 else f"$10^{k}$" for k in powers])
         ax.set_ylim(0, 103)
     tidy(*axes)
     least = Line2D([], [], color=ORANGE, marker="o", linestyle="")

@@ -1,5 +1,7 @@
 """What a configuration and its data are, in a line for people."""
 
+from pathlib import Path
+
 from ihtjax.problems.table import Table
 from ihtjax.sweeps.config import CERTIFIED, MODELS, VECTORS, SweepConfig
 from ihtjax.sweeps.levels import written
@@ -13,6 +15,11 @@ def metric(name: str, value: float) -> str:
     """A metric with its value, in words."""
     words, kind = METRICS.get(name, (name, ".4g"))
     return f"{words} {value:{kind}}"
+
+
+def data_name(config: SweepConfig) -> str:
+    """What a run is of, as titles call it: a file by its name alone, and Iris with a capital."""
+    return "Iris" if (config.problem or config.data) == "iris" else printable(Path(config.problem or config.data).name)
 
 
 def unit(config: SweepConfig, form: str = " {}") -> str:
