@@ -502,11 +502,11 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
 
 
 def test_a_resumed_sweep_says_first_what_is_there(small, run):
-    forget(run, Unit("iht", 7, 0, 20))
+    forget(run, Fit("iht", 7, 0, 20))
     notes = Notes()
     sweep(small, run, show=notes)
     assert notes.lines[1] == "40 of 60 networks are there already, what is left is computed:"
-    assert notes.lines[2].startswith("20 networks of 300 steps, at 1 sparsity level: roughly ")
+    assert notes.lines[2].startswith("20 networks of 300 steps, at 1 sparsity level (7): roughly ")
 
 
 @pytest.mark.parametrize(

@@ -296,10 +296,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
         parts += [
             "\n".join(textwrap.fill(text, 80) for text in ("share of trials, or median [quartiles]", *meanings)),
             text(
-                lambda row: {
-                    name: f"{row[name]:.1%}" if kind == "bool" else cell(row, name, 0)
-                    for name, (kind, _) in structure.items()
-                }
+                {name: shares(name) if kind == "bool" else quartiles(name, 0) for name, (kind, _) in structure.items()}
             ),
         ]
     if table.diverged.sum():

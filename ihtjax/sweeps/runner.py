@@ -218,7 +218,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
 
 
 def _announce(
-    config: SweepConfig, problem: Problem, whole: Iterable[Unit], units: list[Fit], show: progress.Silent
+    config: SweepConfig, problem: Problem, whole: dict[Unit, Any], units: list[Fit], show: progress.Silent
 ) -> None:
     """Say what is there and what will be computed, before the first second of work."""
     show.say(f"{config.problem or config.data}: {problem.words()}, so {problem.n} parameters")
