@@ -156,8 +156,8 @@ def restarts(run: Run) -> Picture:
     figure.suptitle("")
     caption = (
         f"Chance that the best of N random starts of IHT ends within {NEAR:g}{unit(run.config)} of the global optimum, "
-        f"on the one split with data seed {run.seeds['data_seed']}; from {BUDGET_STARTS} starts per level with the run's "
-        "configuration. Bands: exact 95 % intervals. Dashed: 95 %. Other splits differ; ihtjax restarts takes "
+        f"on the one split with data seed {run.seeds['data_seed']}; from {BUDGET_STARTS} starts per level with the "
+        "run's configuration. Bands: exact 95 % intervals. Dashed: 95 %. Other splits differ; ihtjax restarts takes "
         "more levels, starts and splits. Beyond the paper."
     )
     return Picture("Restart budget", caption, figure)
