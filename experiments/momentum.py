@@ -36,4 +36,4 @@ class Momentum(ihtjax.Solver):
     def step(self, objective, state, s, k):
         moved = state.theta - objective.step_size * objective.gradient(state.theta)
         ahead = moved + self.beta * (state.theta - state.previous)
-        return State(ihtjax.hard_threshold(ahead, s), state.theta)
+        return State(objective.threshold(ahead, s), state.theta)

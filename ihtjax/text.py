@@ -1,6 +1,7 @@
 """Names from data, so that they can be shown anywhere."""
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def is_printable(name: str) -> bool:
@@ -19,3 +20,11 @@ def printable(name: str) -> str:
       'a\\x1b[31m b'
     """
     return "".join(c if is_printable(c) else ascii(c)[1:-1] for c in str(name))
+
+
+def some_names(names: Iterable) -> str:
+    """Some names for an error; a control character is written out."""
+    shown = [printable(name) for name in map(str, names)]
+    return ", ".join(
+        shown if len(shown) <= 12 else [*shown[:8], "..", *shown[-3:]]
+    )  # the last are often those that are meant

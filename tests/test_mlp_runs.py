@@ -33,6 +33,26 @@ def mlp_run(tmp_path_factory):
     return sweep(CONFIG, tmp_path_factory.mktemp("mlp") / "run")
 
 
+def test_a_share_of_s_for_each_layer_empties_none(tmp_path):
+    """Each keeps its part of 10, in the proportion of its 80 and 51 parameters."""
+    config = SweepConfig(
+        model="mlp",
+        hidden=(16,),
+        levels=(10,),
+        trials=40,
+        steps=50,
+        n_monte=5,
+        dense=False,
+        curve_points=0,
+        per="layer",
+    )
+    layered = load(sweep(config, tmp_path / "layered"))
+    in_layer = np.stack(layered.theta)[:, : 16 * 5] != 0
+    # Of 131 parameters: 6.1 and 3.9 of 10.
+    assert (in_layer.sum(1) <= 6).all() and ((np.stack(layered.theta) != 0).sum(1) - in_layer.sum(1) <= 4).all()
+    assert in_layer.any(1).all()
+
+
 def test_a_sweep_ends_where_float64_numpy_ends(mlp_run):
     rows = list(load(mlp_run).itertuples())
     inputs = [trial_inputs(CONFIG, r.s, r.data_seed, r.init_seed, r.support_seed) for r in rows]

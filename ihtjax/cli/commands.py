@@ -80,7 +80,7 @@ def config_options(
             if field.type is bool:
                 flag = f"{flag}/--no-{field.name.replace('_', '-')}"
             metavar, help = needed.get(field.name, (field.metadata.get("metavar"), field.metadata["help"]))
-            default, several = field.default, field.name == "target"
+            default, several = field.default, field.name in ("target", "always")
             if field.name == "solver":
                 several = sweep
                 default = default if several else default[0]
@@ -106,7 +106,7 @@ def _click_type(field):
         return Widths()
     if field.name == "step_size":
         return StepSize()
-    if field.name == "solver":
+    if field.name in ("solver", "always"):
         return click.STRING
     kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
     return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]

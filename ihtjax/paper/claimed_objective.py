@@ -30,6 +30,7 @@ MOST_PAIRS, MOST_CANDIDATES = 1000, 400
     "Largest of (4)'s quotient over the upper bound of L_2s, on up to 1,000 random s-sparse pairs of the run's first "
     "split at its levels, at most 14 of them; holds if at most 1.",
     "softmax",
+    "plain",
 )
 def restricted_smoothness(run: Evidence):
     if not run.levels:
@@ -61,6 +62,7 @@ def restricted_smoothness(run: Evidence):
     "Largest level s <= 3 up to which no support of the run's first split has an unbounded sublevel set, by linear "
     "programs; does not hold if some support has one.",
     "softmax",
+    "plain",
 )
 def bounded_sublevel_sets(run: Evidence):
     X, y, K = run.first_split
@@ -107,6 +109,7 @@ def unbounded_supports(X: np.ndarray, y: np.ndarray, K: int, top: int) -> dict[i
     "Most HT-stable points of the run's first split found with values within 1e-12 of each other, with gamma the "
     "median step size; holds if 1.",
     "softmax",
+    "plain",
 )
 def distinct_values(run: Evidence):
     gamma = float(run.trials.step_size.astype(float).median())

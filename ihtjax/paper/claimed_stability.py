@@ -241,6 +241,7 @@ def best_supports(run: Evidence):
     "The dense problem has a minimiser theta*, to which the sparse one is compared.",
     "Share of splits whose dense infimum is attained; holds if surely 99 %, with a limit if surely half, and does not "
     "if surely less.",
+    "oracle",
 )
 def dense_minimisers(run: Evidence):
     if not run.has_certificates:

@@ -36,9 +36,9 @@ DRAWINGS = {
     "steps": draw_levels.step_range,
 }
 # What a run must have for a figure, as `Subject.lacks` names it.
-NEEDS = {"fig02": ["softmax"], "fig06": ["classes"], "fig07": ["theta0"]}
-NEEDS |= {"fig12": ["metric"], "fig13": ["metric"], "restarts": ["oracle"]}
-NEEDS |= {"gap": ["oracle", "theta"], "steps": ["oracle", "theta"]}
+NEEDS: dict[str, tuple[str, ...]] = {"fig02": ("softmax", "plain"), "fig06": ("classes",), "fig07": ("plain", "theta0")}
+NEEDS |= dict.fromkeys(("fig08", "fig14", "fig15", "table1"), ("plain",)) | {"restarts": ("oracle",)}
+NEEDS |= dict.fromkeys(("fig12", "fig13"), ("metric",)) | dict.fromkeys(("gap", "steps"), ("oracle", "theta"))
 AGAINST_S = ("fig09", "fig10", "fig11", "fig12", "fig13")
 
 

@@ -30,6 +30,8 @@ STATED = {
     "solver": ((["iht"],), "Algorithm 1, iterative hard thresholding"),
     "trials": ((1000,), "1,000 experiments for each level, and 1,000 dense ones (IV-A)"),
     "steps": ((10_000,), "10,000 (IV-A)"),
+    "always": ((None,), "s counts all 15 parameters, biases too (Table I)"),
+    "per": (("network",), "at most s nonzero parameters in all (1)"),
     "dense": ((True,), "dense networks are trained for comparison (IV-A)"),
     "step_size": ((None,), "1 / L-hat_2s, at the start of each experiment (III-F, III-G)"),
     "stop_loss": (

@@ -5,7 +5,7 @@ from typing import Any
 from ihtjax.errors import InputError
 from ihtjax.exact.by_loss import ORACLES
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.words import network, not_stored
+from ihtjax.sweeps.words import constraint, network, not_stored
 from ihtjax.text import printable
 
 LOSSES = {
@@ -32,6 +32,7 @@ class Subject:
       is_papers: whether it is the paper's network on the paper's data.
       metrics: what it measures beside its loss.
       classes: their names; none where it predicts something else.
+      constraint: the constraint set, in a clause; empty where s counts all parameters alike, as in the paper.
 
     Raises:
       InputError: it has no trials of IHT, the paper's method.
@@ -54,20 +55,27 @@ class Subject:
         self.is_papers = self.is_softmax and self.data == "iris"
         self.metrics: list[str] = stored["metrics"]
         self.classes: list[str] = stored["classes"]
+        self.constraint = constraint(config)
 
     def lacks(self, *needs: str) -> str:
         """Why the run can't answer what needs this, in a clause; empty if it can.
 
         Args:
-          needs: "softmax", "oracle" (certificates), "classes", "metric", "accuracy", "iris", "theta" or "theta0" (these
-            columns); the first that is lacking counts.
+          needs: "softmax", "plain" (the paper's constraint set), "oracle" (certificates), "classes", "metric",
+            "accuracy", "iris" (the paper's experiment), "theta" or "theta0" (these columns); the first that is lacking
+            counts. There are certificates and the paper's experiment in the plain set alone.
         """
         of = f"it is of {self.loss}"
+        needs = (*needs, *["plain"] * bool({"oracle", "iris"} & {*needs}))
         unstored = {name: not_stored(self.config, name) for name in ("theta", "theta0")}
         *names, last = (LOSSES[loss] for loss in ORACLES)
         oracles = f"{', '.join(names)} and {last}"
         lacking = {
             "softmax": (self.is_softmax, f"this is about softmax regression, and the run is not: {of}"),
+            "plain": (
+                not self.constraint,
+                f"this is about s of all parameters alike, and in this run {self.constraint}",
+            ),
             "oracle": (
                 self.has_oracle,
                 f"there are certificates of linear models under {oracles} alone, not of this run: {of}",

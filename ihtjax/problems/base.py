@@ -24,6 +24,8 @@ class Problem(abc.ABC):
     Attributes:
       names: of the n parameters, in their order.
       dtype: of parameters, losses and gradients.
+      groups: of each parameter the number of its layer, whole numbers ``[n]``, by which ``--per layer`` shares s out;
+        None: they are one layer.
       metrics: what ``measure`` returns; a run has the columns ``train_`` and ``test_`` of each.
       structural: what ``structure`` returns, with the meaning of each in a clause; a run has a column of each.
       temporaries: how many numbers the largest array of one trial has, by which batches are sized.
@@ -32,6 +34,7 @@ class Problem(abc.ABC):
 
     names: Sequence[str]
     dtype: np.dtype = np.dtype("float32")
+    groups: Sequence[int] | np.ndarray | None = None
     metrics: tuple[str, ...] = ()
     structural: Mapping[str, str] = MappingProxyType({})
     nanoseconds: float | None = None

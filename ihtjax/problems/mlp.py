@@ -95,6 +95,11 @@ class MLP(Supervised):
         """How many inputs and outputs each layer has."""
         return list(itertools.pairwise((self.features, *self.hidden, self.outputs_per_row)))
 
+    @property
+    def groups(self):
+        """The layer of each parameter ``[n]``."""
+        return np.repeat(np.arange(len(self.layers)), [(d + 1) * q for d, q in self.layers])
+
     def parameter_names(self):
         return [f"l{at}.{name}" for at, (d, q) in enumerate(self.layers, 1) for name in parameter_names(q, d)]
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ihtjax.errors import PATH, TEXT, InputError, check, shown
-from ihtjax.text import is_printable, printable
+from ihtjax.text import is_printable, some_names
 
 SKLEARN_PREFIX = "sklearn:"
 SKLEARN_CLASSES = ("breast_cancer", "digits", "iris", "wine")
@@ -107,7 +107,7 @@ def load_table(data: str, target: str | tuple[str, ...] | None = None, kind: str
     frame = _read(Path(data))
     if not targets:
         raise InputError(
-            f"target: missing, expected the column of {data} to predict; name one of {_names(frame.columns)}"
+            f"target: missing, expected the column of {data} to predict; name one of {some_names(frame.columns)}"
         )
     return table_of(frame, targets, data, kind)
 
@@ -149,7 +149,7 @@ def table_of(frame: pd.DataFrame, targets: tuple[str, ...], name: str, kind: str
         return Table(X, y, tuple(features.columns), (), targets)
     if len(targets) > 1:
         raise InputError(
-            f"target: got {_names(targets)}, expected one class column; several numbers need --loss squared"
+            f"target: got {some_names(targets)}, expected one class column; several numbers need --loss squared"
         )
     class_names, y = _classes(frame[targets[0]], name)
     return Table(X, y, tuple(features.columns), class_names)
@@ -231,7 +231,7 @@ def _check_names(names: list[str], targets: tuple[str, ...], table: str) -> None
         raise InputError(f"{table}: one column, called {names[0][:40]!r}; separate columns by commas")
     for target, count in collections.Counter(targets).items():
         if target not in names:
-            raise InputError(f"target: {table} has no column {target!r}; name one of {_names(names)}")
+            raise InputError(f"target: {table} has no column {target!r}; name one of {some_names(names)}")
         if count > 1:
             raise InputError(f"target: got {target!r} {count} times, expected each column once")
 
@@ -261,7 +261,7 @@ def _classes(values: pd.Series, table: str) -> tuple[tuple[str, ...], np.ndarray
     kinds = {type(label) for label in labels.tolist()}
     if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise InputError(
-            f"{table}: column {target!r} mixes or holds {_names(sorted(k.__name__ for k in kinds))}, "
+            f"{table}: column {target!r} mixes or holds {some_names(sorted(k.__name__ for k in kinds))}, "
             "expected all text or all numbers"
         )
     classes, y = np.unique(labels, return_inverse=True)
@@ -337,9 +337,3 @@ def _read_csv(path: Path) -> pd.DataFrame:
     frame = pd.read_csv(path, low_memory=False, index_col=False).set_axis(names, axis=1)
     # Were rows counted otherwise there, no line would be sure.
     return frame.set_axis(pd.Index(lines, name=LINE), axis=0) if len(lines) == len(frame) else frame
-
-
-def _names(columns) -> str:
-    """Some names for an error; a control character is written out."""
-    shown = [printable(name) for name in map(str, columns)]
-    return ", ".join(shown if len(shown) <= 12 else [*shown[:8], "..", *shown[-3:]])  # the last is often the target

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, an, check, is_traced, shown, whole_number
 from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
+from ihtjax.solvers.constraint import ALWAYS, PLAIN, GroupedSet, SparseSet
 from ihtjax.solvers.draws import root_key
 from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz
 from ihtjax.solvers.registry import check_solver, solver_named
@@ -140,6 +141,7 @@ def solve(
     n_monte: int = 100,
     key: jax.Array | None = None,
     ht_tol: jax.Array | float = 1e-3,
+    always: Any = None,
 ) -> Solution:
     """Minimise f over the vectors with at most s nonzero entries, by IHT, Algorithm 1, or another solver.
 
@@ -159,11 +161,13 @@ def solve(
       n_monte: Monte Carlo draws for L-hat_2s.
       key: for those draws; that of seed 0 if None.
       ht_tol: largest absolute gradient entry that counts as vanishing.
+      always: which entries are always in and not counted by s, such as an intercept: booleans in the structure of
+        ``theta0``, each of its leaf's shape or one for all of it. s goes up to the number of the others then.
 
     Raises:
-      InputError: a number is out of range, theta0 isn't of finite floats, f doesn't map it to a real scalar, there is
-        no such solver, or no step size can be estimated because f's gradient is the same, or not finite, wherever it
-        was sampled.
+      InputError: a number is out of range, theta0 isn't of finite floats, always doesn't fit it, f doesn't map it to a
+        real scalar, there is no such solver, or no step size can be estimated because f's gradient is the same, or not
+        finite, wherever it was sampled.
 
     Example:
       >>> solution = solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2), jnp.zeros(3), s=2)
@@ -185,7 +189,8 @@ def solve(
     leaves = jax.tree.leaves(theta0)
     if not any(map(is_traced, leaves)) and not all(np.isfinite(leaf).all() for leaf in jax.device_get(leaves)):
         raise InputError("theta0: got NaN or infinity, expected finite numbers")
-    s = check("s", s, whole_number(1, flat.size))
+    constraint: SparseSet = PLAIN if always is None else _all_but(always, theta0)
+    s = check("s", s, whole_number(1, constraint.n_counted(flat.size)))
     steps, n_monte = check("steps", steps, whole_number(1)), check("n_monte", n_monte, whole_number(1))
     ht_tol = check("ht_tol", ht_tol, POSITIVE)
     if step_size is not None:
@@ -200,7 +205,18 @@ def solve(
         raise InputError(f"f: got {shown(loss)} at theta0, expected a real scalar")
     with jax.threefry_partitionable(True):
         theta, loss, gamma, certificate = _solve(
-            flat, s, args, step_size, key, ht_tol, f=f, unravel=unravel, solver=its_solver, steps=steps, n_monte=n_monte
+            flat,
+            s,
+            args,
+            step_size,
+            key,
+            ht_tol,
+            f=f,
+            unravel=unravel,
+            solver=its_solver,
+            constraint=constraint,
+            steps=steps,
+            n_monte=n_monte,
         )
     if step_size is None and not is_traced(gamma) and not np.isfinite(gamma):
         raise InputError(
@@ -210,18 +226,31 @@ def solve(
     return Solution(unravel(theta), loss, gamma, certificate)
 
 
-@partial(jax.jit, static_argnames=("f", "unravel", "solver", "steps", "n_monte"))
-def _solve(theta0, s, args, step_size, key, ht_tol, *, f, unravel, solver, steps, n_monte):
+def _all_but(always: Any, theta0: Any) -> GroupedSet:
+    """The set in which these entries of a tree aren't counted, or `InputError`."""
+    wanted = "booleans in the structure of theta0, each of its leaf's shape or one for all of it, not all of them True"
+    try:
+        masks = jax.tree.map(lambda leaf, mask: np.broadcast_to(mask, jnp.shape(leaf)).ravel(), theta0, always)
+    except (TypeError, ValueError):
+        raise InputError(f"always: got {shown(always)}, expected {wanted}") from None
+    mask = np.concatenate(jax.tree.leaves(masks))
+    if mask.dtype != bool or mask.all():
+        raise InputError(f"always: got {shown(always)}, expected {wanted}")
+    return GroupedSet(tuple(np.where(mask, ALWAYS, 0).tolist()))
+
+
+@partial(jax.jit, static_argnames=("f", "unravel", "solver", "constraint", "steps", "n_monte"))
+def _solve(theta0, s, args, step_size, key, ht_tol, *, f, unravel, solver, constraint, steps, n_monte):
     def loss(theta):
         return f(unravel(theta), *args)
 
     gradient = jax.grad(loss)
     if step_size is None:
         draw = partial(jax.random.normal, dtype=theta0.dtype)
-        step_size = 1 / estimate_lipschitz(key, gradient, draw, theta0.size, s, n_monte)
+        step_size = 1 / estimate_lipschitz(key, gradient, draw, theta0.size, s, n_monte, constraint)
     step_size = jnp.asarray(step_size, theta0.dtype)
-    objective = Objective(loss, gradient, step_size)
-    start = solver.init(objective, hard_threshold(theta0, s), s, random.fold_in(key, OF_SOLVER))
+    objective = Objective(loss, gradient, step_size, constraint)
+    start = solver.init(objective, constraint.threshold(theta0, s), s, random.fold_in(key, OF_SOLVER))
     state = lax.fori_loop(0, steps, lambda k, state: solver.step(objective, state, s, k), start)
     theta = state.theta
-    return theta, loss(theta), step_size, certify(theta, gradient(theta), step_size, s, ht_tol)
+    return theta, loss(theta), step_size, certify(theta, gradient(theta), step_size, s, ht_tol, constraint)

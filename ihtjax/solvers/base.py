@@ -7,6 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
+from ihtjax.solvers.constraint import PLAIN, SparseSet
+
 
 class Objective(NamedTuple):
     """What a solver may ask of the problem that it works on; functions of theta ``[n]``.
@@ -15,18 +17,24 @@ class Objective(NamedTuple):
       loss: f(theta), a scalar.
       gradient: grad f(theta) ``[n]``.
       step_size: gamma, which the trial chose: 1 / L-hat_2s, a certified one, or a given one.
+      constraint: in which set theta stays.
     """
 
     loss: Callable[[jax.Array], jax.Array]
     gradient: Callable[[jax.Array], jax.Array]
     step_size: jax.Array
+    constraint: SparseSet = PLAIN
+
+    def threshold(self, v: jax.Array, s: jax.Array) -> jax.Array:
+        """H_s: a vector of the constraint set that is nearest to v ``[n]``."""
+        return self.constraint.threshold(v, s)
 
 
 class Iterate(NamedTuple):
     """The state of a solver that carries nothing but its iterate.
 
     Attributes:
-      theta: ``[n]``, s-sparse.
+      theta: ``[n]``, in the constraint set.
     """
 
     theta: jax.Array
@@ -37,7 +45,8 @@ class Solver(abc.ABC):
     """A method as pure functions of one trial: a frozen dataclass of its options.
 
     Support changes, stopping, the audit and the curve are the trial's affair; a state holds what the next step needs,
-    and its field ``theta`` is s-sparse. s and the step number are data, so that one program serves all levels.
+    and its field ``theta`` is in the objective's constraint set, into which `Objective.threshold` brings it. s and the
+    step number are data, so that one program serves all levels.
 
     Attributes:
       name: what the column ``method`` calls it.
@@ -46,7 +55,7 @@ class Solver(abc.ABC):
     name: ClassVar[str]
 
     def init(self, objective: Objective, theta0: jax.Array, s: jax.Array, key: jax.Array) -> Any:
-        """The state before the first step, for s-sparse theta0 ``[n]``; by default the iterate alone."""
+        """The state before the first step, for theta0 ``[n]`` in the constraint set; by default the iterate alone."""
         return Iterate(theta0)
 
     @abc.abstractmethod

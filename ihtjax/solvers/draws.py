@@ -1,7 +1,7 @@
 """What a trial draws at random, from its seeds alone."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +70,8 @@ def random_subset(key: jax.Array, n: int, size: jax.Array | int) -> jax.Array:
     return random_subsets(key, 1, n, size)[0]
 
 
-def random_subsets(key: jax.Array, count: int, n: int, size: jax.Array | int) -> jax.Array:
-    """``count`` such masks, ``[count, n]``."""
+def random_subsets(key: jax.Array, count: int, n: int, size: jax.Array | int, largest: Callable = largest) -> jax.Array:
+    """``count`` such masks, ``[count, n]``; of the integers those that ``largest`` chooses."""
     # Drawn as one vector: XLA takes ten times as long to compile random bits of two dimensions.
     integers = (random.bits(key, (count * n,), jnp.uint32) >> 2).astype(jnp.int32)
     return jax.vmap(largest, in_axes=(0, None))(integers.reshape(count, n), size)

@@ -22,11 +22,17 @@ class IHT(Solver):
     name = "iht"
 
     def step(self, objective: Objective, state: Iterate, s: jax.Array, k: jax.Array) -> Iterate:
-        return Iterate(iht_step(objective.gradient, state.theta, objective.step_size, s))
+        return Iterate(iht_step(objective.gradient, state.theta, objective.step_size, s, objective.threshold))
 
 
 @transfers_allowed
-def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float, s: jax.Array | int) -> jax.Array:
+def iht_step(
+    gradient: Callable,
+    theta: jax.Array,
+    step_size: jax.Array | float,
+    s: jax.Array | int,
+    threshold: Callable = hard_threshold,
+) -> jax.Array:
     """One step of Algorithm 1.
 
         theta^{k+1} = H_s(theta^k - gamma grad f(theta^k))
@@ -38,6 +44,7 @@ def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float,
       theta: the s-sparse iterate ``[n]``.
       step_size: gamma, a scalar.
       s: sparsity level, a scalar, 1 .. n; data, not a compile-time constant.
+      threshold: H_s of another constraint set, as `hard_threshold`.
 
     Raises:
       InputError: theta or its gradient isn't a vector of floats, or a scalar is out of range.
@@ -45,4 +52,4 @@ def iht_step(gradient: Callable, theta: jax.Array, step_size: jax.Array | float,
     check("gradient", gradient, FUNCTION)
     theta = as_vector("theta", theta)
     step_size, s = check("step_size", step_size, POSITIVE), check("s", s, whole_number(1, theta.size))
-    return hard_threshold(theta - step_size * slope_at(gradient, theta), s)
+    return threshold(theta - step_size * slope_at(gradient, theta), s)

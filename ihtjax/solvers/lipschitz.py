@@ -9,13 +9,19 @@ import jax.numpy as jnp
 from jax import lax, random
 
 from ihtjax.errors import FUNCTION, InputError, check, shown, whole_number
-from ihtjax.solvers.draws import random_subsets
-from ihtjax.solvers.threshold import as_vector, hard_threshold, transfers_allowed
+from ihtjax.solvers.constraint import PLAIN, SparseSet
+from ihtjax.solvers.threshold import as_vector, transfers_allowed
 
 
 @transfers_allowed
 def estimate_lipschitz(
-    key: jax.Array, gradient: Callable, draw: Callable, n: int, s: jax.Array | int, n_monte: int = 100
+    key: jax.Array,
+    gradient: Callable,
+    draw: Callable,
+    n: int,
+    s: jax.Array | int,
+    n_monte: int = 100,
+    constraint: SparseSet = PLAIN,
 ) -> jax.Array:
     """Estimate the restricted Lipschitz constant of grad f from random s-sparse pairs.
 
@@ -33,6 +39,7 @@ def estimate_lipschitz(
       n: number of parameters.
       s: sparsity level, 1 .. n; data.
       n_monte: number of draws.
+      constraint: the set from which supports are drawn, and whose H_s is taken.
 
     Returns:
       L-hat_2s, a scalar; 0 if every draw was degenerate.
@@ -55,20 +62,22 @@ def estimate_lipschitz(
     if theta.size != n_monte * n:
         raise InputError(f"draw: got {shown(theta)} for the shape ({n_monte * n},), expected an array of that shape")
     theta = theta.reshape(n_monte, n)
-    theta = jnp.where(random_subsets(for_support, n_monte, n, s), theta, 0)
+    theta = jnp.where(constraint.random_supports(for_support, n_monte, n, s), theta, 0)
     direction = random.normal(for_direction, (n_monte * n,), jnp.float32).astype(theta.dtype).reshape(n_monte, n)
 
     def larger(so_far, sample):
-        return jnp.maximum(so_far, ratio(gradient, *sample, s)), None
+        return jnp.maximum(so_far, ratio(gradient, *sample, s, constraint)), None
 
     return lax.scan(larger, jnp.zeros((), theta.dtype), (theta, direction))[0]
 
 
-def ratio(gradient: Callable, theta: jax.Array, direction: jax.Array, s: jax.Array | int) -> jax.Array:
+def ratio(
+    gradient: Callable, theta: jax.Array, direction: jax.Array, s: jax.Array | int, constraint: SparseSet
+) -> jax.Array:
     """Steps 4 to 6: |grad f(theta~) - grad f(theta)| / |theta~ - theta|; 0 if theta~ = theta."""
     smallest = jnp.min(jnp.where(theta == 0, jnp.inf, jnp.abs(theta)))
     delta = jnp.where(jnp.isfinite(smallest), smallest, 0)  # theta = 0 is a degenerate draw
-    perturbed = hard_threshold(theta + delta * direction, s)
+    perturbed = constraint.threshold(theta + delta * direction, s)
     rise = jnp.linalg.norm(slope_at(gradient, perturbed) - slope_at(gradient, theta))
     run = jnp.linalg.norm(perturbed - theta)
     return jnp.where(run > 0, rise / jnp.where(run > 0, run, 1), 0)

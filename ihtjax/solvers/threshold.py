@@ -57,6 +57,15 @@ def hard_threshold(v: jax.Array, s: jax.Array | int) -> jax.Array:
     >>> hard_threshold(jnp.array([1., -3., 1.]), 2)
     Array([ 1., -3.,  0.], dtype=float32)
     """
+    return keep(v, s, largest)
+
+
+def keep(v: jax.Array, s: jax.Array | int, largest: Callable) -> jax.Array:
+    """v where a mask is true that ``largest`` makes of integers in the order of its absolute values, and of s; else 0.
+
+    Raises:
+      InputError: as in `hard_threshold`.
+    """
     v = as_vector("v", v)
     s = check("s", s, ANY_WHOLE_NUMBER)
     if isinstance(s, int):

@@ -33,7 +33,7 @@ from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import certificates_schema
-from ihtjax.sweeps.words import network, not_stored
+from ihtjax.sweeps.words import constraint, network, not_stored
 
 # A unit is some tens of seconds of work.
 UNIT_TRIALS = 50
@@ -77,6 +77,9 @@ def with_oracle(config: SweepConfig) -> tuple[Linear, Certificates, type[Rows]]:
         what = problem.criterion.name if isinstance(problem, Linear) else config.problem or network(config)
         losses = f"{', '.join(ORACLES[:-1])} or {ORACLES[-1]}"
         raise InputError(f"{what}: no oracle for this problem, expected a linear model under {losses}")
+    if other := constraint(config):
+        name = "per" if config.always is None else "always"
+        raise InputError(f"{name}: no oracle where {other}; expected s of all parameters alike")
     return problem, known, known.rows
 
 

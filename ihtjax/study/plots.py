@@ -136,7 +136,7 @@ def draw_trial(ran: SingleTrial) -> Figure:
     axes[1].plot(at[on], np.maximum(slope[on], floor), marker="o", color=BLUE, label="on the support", **style)
     if (slope == 0).any():
         axes[1].axhline(floor, color=GREY, linewidth=0.8, zorder=0, label="zero")
-    if threshold > 0:
+    if threshold > 0 and ran.config.per == "network":  # else each layer has its own
         axes[1].axhline(threshold, color="black", linestyle="--", label="threshold of (8),\n" + THRESHOLD)
     axes[1].set_yscale("log")
     axes[1].set_ylabel(f"|gradient|{unit(ran.config, ' ({} per unit)')}")

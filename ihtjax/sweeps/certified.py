@@ -10,13 +10,21 @@ from ihtjax.problems.linear import Linear
 from ihtjax.solvers import draws
 
 
-def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int) -> np.ndarray:
+def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int, n_always: int = 0) -> np.ndarray:
     """1 / (upper end of L_2s of (4)) on each trial's training rows, in the problem's type.
+
+    Two vectors x, y of a set that lets some entries A in always are 0 off A and s entries each, so x, y and y - x are 0
+    off |A| + 2s entries: A counts once. Let L be at least (4)'s constant on such pairs. For y in H_s(x - gamma g),
+    g = grad f(x), and x itself in the set, y is the nearer to x - gamma g, so g'(y - x) + |y - x|^2 / (2 gamma) <= 0,
+    and f(y) <= f(x) + g'(y - x) + L |y - x|^2 / 2 <= f(x) where gamma <= 1 / L: what the paper's step needs. L is the
+    constant L_2s' of the plain set with 2 s' >= |A| + 2s, since (4)'s bound never falls with s. Where layers have
+    shares of s, the set is a part of one without, so its bound holds.
 
     Args:
       problem: a linear model under a loss of bounded curvature; see `softmax_bounds` and `glm_bounds`.
       data_seeds: uint32 ``[N]``.
       s: sparsity level.
+      n_always: |A|, how many entries are always in.
 
     Raises:
       InputError: there is no bound for this problem.
@@ -27,6 +35,7 @@ def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int) -> np.ndar
     with draws.settings(str(problem.dtype)):
         views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
     shared = problem.X.astype(np.float64)
+    s = s + (n_always + 1) // 2
     steps = []
     for weights, mean, scale in zip(*views):
         X = ((shared - mean) / scale)[weights > 0]

@@ -64,6 +64,10 @@ SOLVERS = Expectation(
 # The models of a table, each with the options of its own; `engine.MODELS`, which needs JAX, holds their classes.
 MODELS: dict[str, tuple[str, ...]] = {"linear": (), "mlp": ("hidden", "activation")}
 MODEL_OPTIONS = tuple(dict.fromkeys(name for names in MODELS.values() for name in names))
+ALWAYS = Expectation(
+    "names of parameters, such as ('b1', 'b2') or ('b*',)",
+    lambda v: isinstance(v, tuple) and len(v) > 0 and all(map(TEXT.holds, v)),
+)
 # What a problem of the user's says itself.
 SAID_BY_PROBLEM = ("data", "target", "model", *MODEL_OPTIONS, "loss", "init", "standardize")
 WIDTH = whole_number(1, MAX_LEVEL)
@@ -77,8 +81,8 @@ WIDTHS = Expectation(
 class SweepConfig:
     """What determines the results of a sweep; the fields are the options of ``ihtjax sweep``, with underscores.
 
-    Hashable and immutable. ``levels`` may be text, such as "5%,10%" of n; None means `default_levels`. Both are
-    counts once the data is read.
+    Hashable and immutable. ``levels`` may be text, such as "5%,10%" of n; None means `default_levels` of n, the number
+    of parameters that s counts. Both are counts once the data is read.
 
     Raises:
       InputError: a field is out of range.
@@ -146,6 +150,20 @@ class SweepConfig:
     ht_tol: float = option(1e-3, "largest gradient entry that counts as vanishing", POSITIVE)
     curve_points: int = option(64, "steps at which losses are recorded, log-spaced; 0: none", whole_number(0))
     precision: str = choice("float32", "floating-point type", "float32", "float64")
+    always: tuple[str, ...] | None = option(
+        None,
+        "parameters that are always in, which s doesn't count: an intercept, as b1,b2 or 'b*'",
+        ALWAYS,
+        metavar="NAMES",
+        later=True,
+    )
+    per: str = option(
+        "network",
+        "what s is of; with layer each layer keeps its share of s, by its size",
+        one_of("network", "layer"),
+        metavar="network|layer",
+        later=True,
+    )
     audit: bool = option(False, "evaluate the loss after every step, and report its largest rise", BOOLEAN, later=True)
     theta: str = choice(
         "all",
@@ -166,6 +184,8 @@ class SweepConfig:
                 value = _as_widths(value)
             if field.name == "target" and isinstance(value, tuple | list):  # as the command line gives it
                 value = tuple(value) if len(value) > 1 else next(iter(value), None)
+            if field.name == "always" and isinstance(value, str | list | tuple):
+                value = (value,) if isinstance(value, str) else tuple(value) or None
             if value is None and field.default is None:
                 self._set(field.name, None)
                 continue
@@ -199,13 +219,19 @@ class SweepConfig:
         object.__setattr__(self, name, value)
 
     def with_levels(self, n: int) -> "SweepConfig":
-        """The same with ``levels`` filled in and held against the number of parameters n."""
-        what = self.problem or self.data
+        """The same with ``levels`` filled in and held against the number of parameters n, less those always in.
+
+        ``always`` must be of names, as `resolved` makes it.
+        """
+        what, always = self.problem or self.data, len(self.always or ())
         if n > MAX_LEVEL:
             raise InputError(f"data: {what} makes a network of {n} parameters, expected at most {MAX_LEVEL}")
-        levels = count_levels(self.levels, n)
-        if levels[-1] > n:
-            raise InputError(f"levels: got {levels[-1]}, expected at most {n}, the number of parameters of {what}")
+        most, but = n - always, f" but the {always} always in" * (always > 0)
+        levels = count_levels(self.levels, most)
+        if levels[-1] > most:
+            raise InputError(
+                f"levels: got {levels[-1]}, expected at most {most}, the number of parameters of {what}{but}"
+            )
         return dataclasses.replace(self, levels=levels)
 
     @property

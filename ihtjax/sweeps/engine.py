@@ -28,6 +28,7 @@ from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
 from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, SweepConfig
 from ihtjax.sweeps.config import MODELS as OPTIONS_OF_MODELS
+from ihtjax.sweeps.constraints import constraint_of, names_in
 from ihtjax.sweeps.trial import CHECK_EVERY, Point, Result, compile_batch, out_of_memory_named
 from ihtjax.text import is_printable, printable
 
@@ -49,12 +50,14 @@ class Engine(NamedTuple):
       batch: lanes per call.
       run: (seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last.
       certified: whether `run` takes step sizes ``[batch]`` as well, certified ones.
+      n_always: how many parameters are always in.
     """
 
     problem: Problem
     batch: int
     run: Callable
     certified: bool
+    n_always: int = 0
 
 
 # What a compiled program doesn't depend on: which trials there are, what the problem says, and what is stored.
@@ -87,10 +90,10 @@ def content(config: SweepConfig, problem: Problem) -> str:
 
 
 def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
-    """The configuration with the levels and the loss filled in that it left to the problem.
+    """The configuration with the levels and the loss filled in that it left to the problem, and with patterns as names.
 
     Raises:
-      InputError: a level or the precision doesn't fit the problem.
+      InputError: a level, the precision, or what is always in doesn't fit the problem.
     """
     if config.precision != str(problem.dtype):
         raise InputError(
@@ -100,6 +103,9 @@ def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
         config = dataclasses.replace(config, loss=problem.criterion.name)
     if config.step_size == CERTIFIED:
         require_bound(problem)
+    if config.always is not None:
+        config = dataclasses.replace(config, always=names_in(config.always, problem.names))
+    constraint_of(problem, config)  # refuses one that there isn't
     return config.with_levels(problem.n)
 
 
@@ -152,7 +158,8 @@ def compiled(problem: Problem, solver: Solver, config: SweepConfig, batch: int) 
     """The same, compiled anew."""
     with draws.settings(config.precision):
         run = compile_batch(problem, solver, config, batch)
-        return Engine(problem, batch, run, config.step_size == CERTIFIED)
+        n_always = problem.n - constraint_of(problem, config).n_counted(problem.n)
+        return Engine(problem, batch, run, config.step_size == CERTIFIED, n_always)
 
 
 class _Program:
@@ -189,7 +196,7 @@ def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]
     with out_of_memory_named(), draws.settings(str(engine.problem.dtype)):
         inputs: tuple[np.ndarray, ...] = padded, np.full(engine.batch, s, np.int32)
         if engine.certified:
-            inputs += (certified_steps(engine.problem, padded[0], s),)
+            inputs += (certified_steps(engine.problem, padded[0], s, engine.n_always),)
         out = jax.device_get(engine.run(*inputs))
     return jax.tree.map(lambda a: a[..., :N], out)
 

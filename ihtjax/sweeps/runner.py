@@ -210,7 +210,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     done = [unit for unit in whole if isinstance(unit, Fit)]
     if stored is None or not done:
         return "nothing was finished yet, the same command begins anew"
-    anything = {"levels": None, "trials": None, "target": None, "loss": None, "solver": None}
+    anything = dict.fromkeys(("levels", "trials", "target", "loss", "solver", "always"))
     if stored["config"] | anything != config.to_json() | anything:
         return f"{run_dir} still holds the results that were there, nothing of this sweep"
     again = "the same command without --overwrite" if overwrite else "the same command"

@@ -10,6 +10,7 @@ from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
 from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
@@ -67,13 +68,14 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
     """What a trial starts from, so that anything else can be run on the same numbers.
 
     Args:
-      config: of the sweep; its data, init, standardize and precision matter here.
+      config: of the sweep; its data, init, standardize, precision, always and per matter here.
       s: sparsity level.
       data_seed, init_seed, support_seed: the triple, as in the columns of those names.
 
     Returns:
       A mapping of NumPy arrays: ``X_train [m_train, d]`` and ``X_test [m_test, d]``, standardised and in the table's
-      row order, their classes or numbers ``y_train`` and ``y_test``, and ``theta0 [n]`` with s nonzero entries.
+      row order, their classes or numbers ``y_train`` and ``y_test``, and ``theta0 [n]`` with s nonzero entries that
+      count.
 
     Raises:
       InputError: s or a seed is out of range, or the data can't be used.
@@ -91,7 +93,7 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
         X_train, y_train = problem.rows(train)
         X_test, y_test = problem.rows(test)
         theta = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-        support = draws.random_subset(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
+        support = constraint_of(problem, config).random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
         theta0 = np.where(support, theta, 0)
     return {"X_train": X_train, "y_train": y_train, "X_test": X_test, "y_test": y_test, "theta0": theta0}
 
@@ -128,7 +130,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         "",
         f"largest |gradient| on the support   {c.grad_on_support:.3e}  ({_compare(c.grad_on_support, config.ht_tol)})",
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
-        f"smallest |theta| on the support     {c.min_on_support:.3e}  ({c.n_nonzero} of {ran.s} nonzero)",
+        f"smallest |theta| on the support     {c.min_on_support:.3e}  ({_nonzero(ran)})",
         f"margin of (8)                       {c.ht_margin:z.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
         f"HT-stable at ht_tol = {config.ht_tol:g}: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
@@ -137,6 +139,13 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
 
 def _as_word(value):
     return f"{value:g}" if value.dtype != bool else "yes" if value else "no"
+
+
+def _nonzero(ran):
+    """How many parameters are nonzero, of how many that may be."""
+    always = len(ran.config.always or ())
+    most = min(ran.s + always, len(ran.names))
+    return f"{ran.result.certificate.n_nonzero} of {most} nonzero" + f", {always} always in" * (always > 0)
 
 
 def _measured(metrics):
@@ -162,6 +171,10 @@ def _check(config, s, *seeds):
     check("config", config, an(SweepConfig))
     problem = make_problem(config)
     s = check("s", s, whole_number(1, problem.n))
+    counted = constraint_of(problem, config).n_counted(problem.n)
+    if counted < s < problem.n:
+        wanted = f"a whole number from 1 to {counted}, as many as s counts, or {problem.n}, the dense network"
+        raise InputError(f"s: got {s}, expected {wanted}")
     names = ("data_seed", "init_seed", "support_seed")
     seeds = [check(name, seed, SEED) for name, seed in zip(names, seeds)]
     return problem, s, np.array(seeds, np.uint32)[:, None]

@@ -16,6 +16,7 @@ from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.constraints import constraint_of
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
@@ -31,7 +32,7 @@ class Trial(NamedTuple):
     Attributes:
       s: sparsity level, int32.
       train, test: the problem's views of its training and test rows; ``test`` may be None.
-      theta0: initial parameters ``[n]``, s of them nonzero.
+      theta0: initial parameters ``[n]``, nonzero on a random support of the constraint set, s of them by default.
       lipschitz_estimate: L-hat_2s; NaN under a given step size.
       step_size: gamma.
       key: for what the solver draws.
@@ -127,7 +128,8 @@ def begin(
     data_seed, init_seed, support_seed = seeds
     train, test = problem.split(draws.stream(draws.DATA, data_seed))
     dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-    support = draws.random_subset(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
+    constraint = constraint_of(problem, config)
+    support = constraint.random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
     if config.step_size is None:
         lipschitz = estimate_lipschitz(
             draws.monte_carlo_stream(seeds, s),
@@ -136,6 +138,7 @@ def begin(
             problem.n,
             s,
             config.n_monte,
+            constraint,
         )
         step_size = 1 / lipschitz
     else:
@@ -145,12 +148,13 @@ def begin(
     return Trial(s, train, test, theta0, lipschitz, step_size, draws.solver_stream(seeds, s))
 
 
-def objective_of(problem: Problem, trial: Trial) -> Objective:
-    """What the solver works on: the problem on the trial's training rows."""
+def objective_of(problem: Problem, config: SweepConfig, trial: Trial) -> Objective:
+    """What the solver works on: the problem on the trial's training rows, in the configuration's constraint set."""
     return Objective(
         lambda theta: problem.loss(theta, trial.train),
         lambda theta: problem.gradient(theta, trial.train),
         trial.step_size,
+        constraint_of(problem, config),
     )
 
 
@@ -162,7 +166,7 @@ def begin_audit(problem: Problem, trial: Trial) -> Audit:
 
 def step(problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
     """Step k + 1 of one trial, with its support watched."""
-    new = solver.step(objective_of(problem, trial), state.solver, trial.s, k)
+    new = solver.step(objective_of(problem, config, trial), state.solver, trial.s, k)
     if config.stop_loss is not None:
         runs = state.steps_to_stop_loss == NEVER
         new = jax.tree.map(lambda after, before: jnp.where(runs, after, before), new, state.solver)
@@ -214,7 +218,8 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
     gradient = problem.gradient(theta, trial.train)
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
-    certificate = certify(theta, gradient, trial.step_size, trial.s, config.ht_tol)
+    constraint = constraint_of(problem, config)
+    certificate = certify(theta, gradient, trial.step_size, trial.s, config.ht_tol, constraint)
     # Where the loss overflows and its gradient does not, the trial diverged all the same.
     certificate = certificate._replace(
         satisfies_eq8=certificate.satisfies_eq8 & finite, ht_stable=certificate.ht_stable & finite
@@ -258,7 +263,9 @@ def run_batch(
     trial = lanes(functools.partial(begin, problem, config))(seeds, s, *certified)
     never = jnp.full(s.shape, NEVER, jnp.int32)
     zero = jnp.zeros(s.shape, jnp.int32)
-    first = lanes(lambda trial: solver.init(objective_of(problem, trial), trial.theta0, trial.s, trial.key))(trial)
+    first = lanes(lambda trial: solver.init(objective_of(problem, config, trial), trial.theta0, trial.s, trial.key))(
+        trial
+    )
     state = State(first, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
     step_k, check_k = (
         jax.vmap(f, in_axes=(None, -1, -1), out_axes=-1)

@@ -50,6 +50,14 @@ def not_stored(config: SweepConfig, vector: str) -> str:
     return f"the run stores no {vector} (--theta {config.theta}); sweep into another directory with --theta {enough}"
 
 
+def constraint(config: SweepConfig) -> str:
+    """In which set iterates stay, in a clause; empty of the plain one."""
+    always, layers = config.always or (), "each layer keeps its share of s"
+    some = ", ".join(map(printable, always[:6])) + (f" and {len(always) - 6} more" if len(always) > 6 else "")
+    what = [f"{some} {'is' if len(always) == 1 else 'are'} always in, not counted by s"] * bool(always)
+    return ", and ".join(what + [layers] * (config.per == "layer"))
+
+
 def conditions(config: SweepConfig) -> str:
     """What a table's header says of the configuration, in a line or two: enough to tell runs apart."""
     what = [f"{printable(config.problem or config.data)}, {config.steps:,} steps, seed {config.seed}"]
@@ -59,7 +67,8 @@ def conditions(config: SweepConfig) -> str:
     what += [f"standardised by {config.standardize}"] * (config.standardize != "train")
     what += [config.precision] * (config.precision != "float32")
     stop = f", stopping loss {config.stop_loss:g}{unit(config)}" if config.stop_loss else ""
-    return f"{', '.join(what)}\nstep size {rule(config)}{stop}"
+    within = f"\n{constraint(config)}" if constraint(config) else ""
+    return f"{', '.join(what)}\nstep size {rule(config)}{stop}{within}"
 
 
 def constants(table: Table, config: SweepConfig) -> str:

@@ -187,8 +187,11 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     if not SHA256.fullmatch(content["data_sha256"]):
         raise Damaged("data_sha256: expected 64 hex digits")
     config = config_in(content)
-    if not isinstance(config.levels, tuple) or config.levels[-1] > n:
-        raise Damaged(f"levels: got {config.levels}, expected levels up to {n}")
+    always = config.always or ()
+    if not set(always) <= set(content["parameters"]):
+        raise Damaged(f"always: got {always}, expected names of parameters")
+    if not isinstance(config.levels, tuple) or config.levels[-1] > n - len(always):
+        raise Damaged(f"levels: got {config.levels}, expected levels up to {n - len(always)}")
     for method, its_hash in content["solvers"].items():
         if not METHOD.fullmatch(method) or not (its_hash == "" or SHA256.fullmatch(str(its_hash))):
             raise Damaged(f"solvers: got {method!r}: {its_hash!r}, expected methods, each with 64 hex digits or none")
