@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import ihtjax
-from ihtjax import InputError, SweepConfig, load, sweep, trial_inputs
+from ihtjax import InputError, SweepConfig, certify_run, load, sweep, trial_inputs
 from ihtjax.solvers.gd import GD
 from ihtjax.solvers.iht import IHT
 from ihtjax.solvers.registry import method, solver_named, specification
+from ihtjax.study.summaries import uncertified
 from ihtjax.sweeps.executors import Threads
 from ihtjax.sweeps.store.run import RunDirectory
+from tests.conftest import Notes
 from tests.reference import gradient, hard_threshold
 from tests.test_cli import call
 from tests.test_sweep import assert_identical
@@ -232,6 +234,21 @@ def test_a_run_without_iht_has_a_summary_and_says_why_it_has_no_paper(tmp_path, 
     for command in ("report", "figures"):
         code, _, err = call(capsys, command, run)
         assert code == 2 and "are of iht; add it with --solver iht" in err
+
+
+def test_certificates_of_a_solver_that_came_later_are_missing_until_they_are_made(tmp_path, capsys, outside):
+    config = replace(FAST, trials=4, steps=50, levels=(3,))
+    run = sweep(config, tmp_path / "run")
+    certify_run(run, enumerate_supports=False)
+    assert not uncertified(run)
+    sweep(replace(config, solver="momentum:Momentum"), run)
+    assert "4 triples have no certificate yet of some levels or solvers" in call(capsys, "summary", run)[1]
+    certify_run(run, enumerate_supports=False)
+    assert not uncertified(run)
+    assert load(run, "certificates").method.value_counts().to_dict() == {"gd": 4, "iht": 4, "momentum": 4}
+    notes = Notes()
+    certify_run(run, enumerate_supports=False, show=notes)
+    assert notes.lines == ["nothing to compute: all that was asked for is there"]
 
 
 def test_a_trial_of_a_users_solver_is_its_row(tmp_path, outside):

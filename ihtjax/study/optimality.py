@@ -175,6 +175,7 @@ def certify_run(
                 table, its = _certify_block(run, config, block, show)
                 environment: dict[str, Any] = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
                 environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
+                environment["methods"] = list(stored["solvers"])
                 run.write_unit(Certify(block.start, block.stop), {"certificates": table}, environment)
                 doubt = max(doubt, its, key=Doubt.in_ties)
         finally:
@@ -196,7 +197,7 @@ class Block(NamedTuple):
 def plan(
     run: RunDirectory, show: progress.Silent, levels: Iterable[int], trials: int, enumerated: Iterable[int]
 ) -> list[Block]:
-    """What is still to be certified; units that are damaged, older or of too few levels are done again.
+    """What is still to be certified; units that are damaged, older or of too few levels or solvers are done again.
 
     What a unit is known to hold beyond what is asked for, it will hold again.
     """
@@ -205,6 +206,7 @@ def plan(
         run.write_units(found.listing)
     for damage in found.problems:
         show.say(str(damage))
+    methods = set(run.record()["solvers"])
     broken = [unit for unit in found.broken if isinstance(unit, Certify)]
     finished = [(unit.start, unit.stop) for unit in broken]
     blocks = []
@@ -218,7 +220,7 @@ def plan(
         finished.append((unit.start, unit.stop))
         its = entry["environment"]
         lacking = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
-        lacking = lacking or its.get("format", 1) != FORMAT
+        lacking = lacking or methods - certified_methods(its) or its.get("format", 1) != FORMAT
         if unit.start < trials and lacking:
             both = sorted({*levels, *its["levels"]}), sorted({*enumerated, *its["enumerated"]})
             blocks.append(Block(unit.start, unit.stop, *both))
@@ -226,6 +228,11 @@ def plan(
         cuts = [start, *range((start // UNIT_TRIALS + 1) * UNIT_TRIALS, stop, UNIT_TRIALS), stop]
         blocks += [Block(a, b, sorted(levels), sorted(enumerated)) for a, b in zip(cuts, cuts[1:])]
     return sorted(blocks)
+
+
+def certified_methods(environment: dict[str, Any]) -> set[str]:
+    """The solvers whose trials a unit of certificates holds, from its environment; once there was one."""
+    return set(environment.get("methods", ["iht"]))
 
 
 def _announce(rows: Rows, blocks: list[Block], trials: int, show: progress.Silent) -> None:

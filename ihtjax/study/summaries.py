@@ -10,6 +10,7 @@ import pandas as pd
 
 from ihtjax.exact.rows import TIE
 from ihtjax.solvers.registry import DENSE
+from ihtjax.study.optimality import certified_methods
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.reading import load, read
@@ -163,15 +164,21 @@ def gaps_in_words(run_dir: str | os.PathLike) -> str:
 def uncertified(run_dir: str | os.PathLike) -> str:
     """How many triples of a run lack certificates, and what makes them, in words; empty if none does."""
     run, config = RunDirectory(run_dir), _config(run_dir)
-    every = {*config.filled_levels, *([len(run.record()["parameters"])] if config.dense else [])}
-    blocks = [
-        (unit, entry["environment"]["levels"]) for unit, entry in run.units().items() if isinstance(unit, Certify)
-    ]
-    without = config.trials - sum(unit.stop - unit.start for unit, _ in blocks)
-    partly = sum(unit.stop - unit.start for unit, levels in blocks if not every <= set(levels))
+    stored = run.record()
+    every, methods = (
+        {*config.filled_levels, *([len(stored["parameters"])] if config.dense else [])},
+        {*stored["solvers"]},
+    )
+    units = {unit: entry["environment"] for unit, entry in run.units().items() if isinstance(unit, Certify)}
+    without = config.trials - sum(unit.stop - unit.start for unit in units)
+    partly = sum(
+        unit.stop - unit.start
+        for unit, its in units.items()
+        if not (every <= set(its["levels"]) and methods <= certified_methods(its))
+    )
     if not without and not partly:
         return ""
-    count, at = without + partly, " at some levels" if partly else ""
+    count, at = without + partly, " of some levels or solvers" if partly else ""
     has = "triple has" if count == 1 else "triples have"
     return f"{count:,} {has} no certificate yet{at}: ihtjax oracle {run_dir}"
 

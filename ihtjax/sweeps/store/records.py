@@ -275,6 +275,9 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
             its = environment.get(name)
             if not isinstance(its, list) or not all(whole_number(1, n).holds(level) for level in its):
                 raise Damaged(f"{unit}: expected {name} as a list of levels")
+        methods = environment.get("methods", [])
+        if not isinstance(methods, list) or not all(isinstance(name, str) for name in methods):
+            raise Damaged(f"{unit}: expected methods as a list of names")
         if not whole_number(1).holds(environment.get("format", 1)):
             raise Damaged(f"{unit}: format {environment['format']!r}, expected {whole_number(1).text}")
     return unit, {"unit": unit.record, "files": files, "environment": environment}
