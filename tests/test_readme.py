@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ihtjax import load
+from ihtjax import SweepConfig, load, sweep
+from ihtjax.solvers.registry import solver_named
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -34,3 +35,11 @@ def test_every_column_is_explained(small_run):
     explained = set(re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in section[1].splitlines())))
     assert explained == set(pd.read_parquet(small_run / "trials").columns)
     assert set(pd.read_parquet(small_run / "curves").columns) <= set(re.findall(r"`(\w+)`", section[2]))
+
+
+def test_the_solver_of_ones_own_runs_beside_iht(tmp_path):
+    (example,) = [block for block in blocks("python") if "(Solver)" in block]
+    exec(example, mine := {"__name__": "mine"})
+    config = SweepConfig(levels=(3,), trials=4, steps=50, n_monte=5, curve_points=0)
+    run = sweep(config, tmp_path / "run", solver=[solver_named("iht"), mine["Momentum"](beta=0.8)])
+    assert sorted(load(run).method.unique()) == ["gd", "iht", "momentum:beta=0.8"]
