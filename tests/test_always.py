@@ -268,6 +268,16 @@ def test_shares_are_of_what_is_counted(folder):
     assert np.count_nonzero(run_trial(config, 11, **SEEDS).result.theta) == 11
 
 
+def test_a_multi_layer_perceptron_declares_its_layers():
+    config = SweepConfig(model="mlp", hidden=(3,), per="layer", always="*.b*", steps=50, n_monte=10)
+    ran = run_trial(config, 6, **SEEDS)
+    layer = np.array([int(name[1]) for name in ran.names])
+    counted = np.array([".w" in name for name in ran.names])
+    on = ran.result.theta != 0
+    assert on[~counted].all() and counted.sum() == 12 + 9
+    assert [(on & counted)[layer == at].sum() for at in (1, 2)] == [*shares((0,) * 12 + (1,) * 9, 6).values()]
+
+
 def test_a_plot_has_no_one_threshold_where_each_layer_has_its_own(layers):
     def labels(config):
         figure = draw_trial(run_trial(config, 4, **SEEDS))
