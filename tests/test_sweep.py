@@ -501,6 +501,16 @@ def test_what_will_be_computed_is_said_before_anything_is_compiled(tables, tmp_p
     assert compiling == "compiling .."
 
 
+def test_a_damaged_dense_baseline_is_computed_again(small, run):
+    """Before, the sweep read it for the sake of epsilon, and ended with an error."""
+    whole = rows(run)
+    path = run / Fit("gd", 15, 0, 20).path("trials")
+    path.write_bytes(path.read_bytes()[:-1])
+    forget(run, Fit("iht", 7, 0, 20))
+    sweep(small, run)
+    pd.testing.assert_frame_equal(rows(run), whole)
+
+
 def test_a_resumed_sweep_says_first_what_is_there(small, run):
     forget(run, Fit("iht", 7, 0, 20))
     notes = Notes()

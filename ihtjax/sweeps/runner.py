@@ -260,7 +260,9 @@ def _run_stage(executor, engines, config, run, units, environment, show):
     """
     batch = environment["batch"]
     config_hash = run.record()["config_hash"]
-    dense_loss = _dense_losses(run, config) if config.dense else None
+    # A damaged baseline is read only once the stage before has made it anew.
+    compared = config.dense and any(unit.method != DENSE for unit in units)
+    dense_loss = _dense_losses(run, config) if compared else None
     batches = [(unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, batch)]
 
     def compute(item):
