@@ -385,9 +385,9 @@ def test_what_a_problem_says_and_declares_must_agree(returned, said):
     problem = Odd()
     problem.returned = returned
     with pytest.raises(InputError, match=said):
-        structure_record(problem)
+        structure_record(problem, SweepConfig())
     problem.returned = lambda theta: {"odd": theta[0] > 1}
-    assert structure_record(problem) == {"odd": ["bool", "whether it is odd"]}
+    assert structure_record(problem, SweepConfig()) == {"odd": ["bool", "whether it is odd"]}
     problem.returned, problem.structural = (lambda theta: {"theta": theta[0]}), {"theta": "twice"}
     with pytest.raises(InputError, match="under a name that is no column"):
-        structure_record(problem)
+        structure_record(problem, SweepConfig())

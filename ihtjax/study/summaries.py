@@ -11,6 +11,7 @@ import pandas as pd
 from ihtjax.exact.rows import TIE
 from ihtjax.solvers.registry import DENSE
 from ihtjax.study.optimality import certified_methods
+from ihtjax.sweeps.audit import DESCENT, VIOLATIONS
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.reading import load, read
@@ -37,7 +38,8 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
       how many trials' training loss rose by more than 1e-5 between neighbouring curve points (NaN without curves);
       ``stop_loss``, the run's stopping loss, or 0.05; ``reached_stop_loss``, the share that reached it, and
       ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over these alone. Of what the run's problem says of a network,
-      such as ``collapsed`` and ``n_effective`` of an mlp, the share or those three.
+      such as ``collapsed`` and ``n_effective`` of an mlp, the share or those three. Where violations of the descent
+      inequality were counted, ``local_descent_verified``, the share of trials with none.
 
     Raises:
       InputError: there is no such run, or nothing is finished yet.
@@ -64,6 +66,8 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
         for name, (kind, _) in structure.items():
             its = trials[name][ok]
             row |= {name: its.mean()} if kind == "bool" else _quartiles(name, its)
+        if VIOLATIONS in structure:
+            row["local_descent_verified"] = (trials[VIOLATIONS][ok] == 0).mean()
         rows.append(row)
     return _in_order(pd.DataFrame(rows).astype({"loss_rose": "float64"}), run_dir)
 
@@ -298,7 +302,23 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
             }
         ),
     ]
-    if structure := _structure(run_dir):
+    if (structure := _structure(run_dir)).pop(VIOLATIONS, None):
+        parts += [
+            "\n".join(
+                textwrap.fill(text, 80)
+                for text in (
+                    "share of trials without a violation of the descent inequality, of the steps taken alone;",
+                    f"{VIOLATIONS}, median [quartiles]: {DESCENT}",
+                )
+            ),
+            text(
+                {
+                    "local-descent-verified": shares("local_descent_verified"),
+                    VIOLATIONS: quartiles(VIOLATIONS, 0),
+                }
+            ),
+        ]
+    if structure:
         meanings = (f"{name}: {meaning}" for name, (_, meaning) in structure.items())
         parts += [
             "\n".join(textwrap.fill(text, 80) for text in ("share of trials, or median [quartiles]", *meanings)),

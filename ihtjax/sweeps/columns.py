@@ -7,6 +7,7 @@ import pyarrow as pa
 from ihtjax.errors import InputError, shown
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
+from ihtjax.sweeps.audit import VIOLATIONS, structural
 from ihtjax.sweeps.config import VECTORS, SweepConfig
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.schemas import curves_schema, trials_schema
@@ -81,8 +82,8 @@ def trials_table(
     return pa.table(columns, schema=schema)
 
 
-def structure_record(problem: Problem) -> dict[str, list[str]]:
-    """The type and the meaning of each column that the problem's ``structure`` makes, by name.
+def structure_record(problem: Problem, config: SweepConfig) -> dict[str, list[str]]:
+    """The type and the meaning of each column that ``Result.structure`` makes, by name.
 
     Raises:
       InputError: it returns something else than the problem declares, or a column that there is already.
@@ -93,11 +94,13 @@ def structure_record(problem: Problem) -> dict[str, list[str]]:
         declared, its = (", ".join(map(repr, names)) or "nothing" for names in (problem.structural, found))
         raise InputError(f"problem: structure returns {its}, expected what structural declares, {declared}")
     there = trials_schema(pa.float32(), problem.n, True, tuple(problem.metrics), (), VECTORS["all"]).names
+    there = [*there, VIOLATIONS]
     for name, value in found.items():
         if value.shape or str(value.dtype) not in ("bool", "int32", str(problem.dtype)) or name in there:
             wanted = f"a scalar of bool, int32 or {problem.dtype} under a name that is no column"
             raise InputError(f"problem: structure returns {shown(value)} as {name!r}, expected {wanted}")
-    return {name: [str(value.dtype), problem.structural[name]] for name, value in found.items()}
+    kinds = {VIOLATIONS: "int32", **{name: str(value.dtype) for name, value in found.items()}}
+    return {name: [kinds[name], meaning] for name, meaning in structural(problem, config).items()}
 
 
 def curves_table(unit: Fit, steps: np.ndarray, curve: Point) -> pa.Table:

@@ -183,7 +183,7 @@ def stored_solver(config: SweepConfig, fingerprints: dict[str, str], method: str
 def config_record(config: SweepConfig, problem: Problem, solvers: dict[str, str], batch: int) -> dict[str, Any]:
     """What a run directory keeps of its configuration."""
     table = problem.table if isinstance(problem, Supervised) else None
-    structure = structure_record(problem)
+    structure = structure_record(problem, config)
     return {
         "config": config.to_json(),
         "config_hash": config.hash(content(config, problem)),

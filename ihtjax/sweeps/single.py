@@ -9,6 +9,7 @@ import numpy as np
 from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
+from ihtjax.sweeps.audit import VIOLATIONS, structural
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
@@ -61,7 +62,7 @@ def run_trial(
     result, curve = jax.tree.map(lambda a: a[..., 0], run_block(engine, seeds, s))
     at = curve_steps(config.steps, config.curve_points)
     seeds, its = (data_seed, init_seed, support_seed), engine.problem
-    return SingleTrial(s, seeds, result, at, curve, its.names, config, its.structural)
+    return SingleTrial(s, seeds, result, at, curve, its.names, config, structural(its, config))
 
 
 def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, support_seed: int) -> dict[str, Any]:
@@ -159,7 +160,18 @@ def _describe_audit(r, config):
     return [
         f"largest rise of the loss over one step {r.audit.largest_rise:.1e}{unit(config)}, "
         f"more than rounding at {r.audit.n_rises:,} steps",
+        *_describe_descent(r),
         f"the last {steps:,} steps are plain gradient descent on a fixed support",
+    ]
+
+
+def _describe_descent(r):
+    """Of the steps taken alone: what no bound of the curvature certifies is not called certified."""
+    if VIOLATIONS not in r.structure:
+        return []
+    held = r.finite and r.structure[VIOLATIONS] == 0
+    return [
+        f"local-descent-verified: {'yes' if held else 'no'} (f fell as (4) with L = 1 / gamma has it at every step)"
     ]
 
 

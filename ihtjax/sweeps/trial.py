@@ -15,6 +15,7 @@ from ihtjax.solvers import draws
 from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.lipschitz import estimate_lipschitz
+from ihtjax.sweeps.audit import VIOLATIONS, Audit, begin_audit, watch
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 
@@ -45,20 +46,6 @@ class Trial(NamedTuple):
     lipschitz_estimate: jax.Array
     step_size: jax.Array
     key: jax.Array
-
-
-class Audit(NamedTuple):
-    """The loss after the last step, and what became of it along the way; asked for by ``audit``.
-
-    Attributes:
-      loss: f(theta), nats.
-      largest_rise: largest rise of f over one step so far; 0 if it never rose.
-      n_rises: steps over which f rose by more than rounding, int32.
-    """
-
-    loss: jax.Array
-    largest_rise: jax.Array
-    n_rises: jax.Array
 
 
 class State(NamedTuple):
@@ -94,7 +81,8 @@ class Point(NamedTuple):
 class Result(NamedTuple):
     """Where a trial ended; the names are columns of the `trials` table, which the README explains.
 
-    ``train_metrics`` and ``test_metrics`` hold what the problem measures, ``structure`` what it says of theta, by name.
+    ``train_metrics`` and ``test_metrics`` hold what the problem measures, ``structure`` what it says of theta, by name,
+    and `VIOLATIONS` where they are counted.
     Scalars but for ``theta``, ``theta0`` and ``gradient`` (at ``theta``), all ``[n]``. ``finite`` is false where the
     trial diverged; ``steps_to_stop_loss`` is NEVER where it wasn't reached.
     """
@@ -158,15 +146,10 @@ def objective_of(problem: Problem, config: SweepConfig, trial: Trial) -> Objecti
     )
 
 
-def begin_audit(problem: Problem, trial: Trial) -> Audit:
-    """The audit of a batch of trials before their first step."""
-    loss = lanes(problem.loss)(trial.theta0, trial.train)
-    return Audit(loss, jnp.zeros_like(loss), jnp.zeros(loss.shape, jnp.int32))
-
-
 def step(problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
     """Step k + 1 of one trial, with its support watched."""
-    new = solver.step(objective_of(problem, config, trial), state.solver, trial.s, k)
+    objective = objective_of(problem, config, trial)
+    new = solver.step(objective, state.solver, trial.s, k)
     if config.stop_loss is not None:
         runs = state.steps_to_stop_loss == NEVER
         new = jax.tree.map(lambda after, before: jnp.where(runs, after, before), new, state.solver)
@@ -175,20 +158,8 @@ def step(problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, st
         solver=new,
         n_support_changes=state.n_support_changes + changed,
         last_support_change=jnp.where(changed, k + 1, state.last_support_change),
-        audit=state.audit and watch(state.audit, problem.loss(new.theta, trial.train)),
+        audit=state.audit and watch(objective, state.audit, state.theta, new.theta),
     )
-
-
-def watch(audit: Audit, loss: jax.Array) -> Audit:
-    """The audit after one more step."""
-    rise = loss - audit.loss
-    by_more = rise > rounding_floor(audit.loss)
-    return Audit(loss, jnp.maximum(audit.largest_rise, rise), audit.n_rises + by_more.astype(jnp.int32))
-
-
-def rounding_floor(loss: jax.Array) -> jax.Array:
-    """A rise of the loss that rounding can explain: 16 roundings of max(1, f), 1.9e-6 in float32."""
-    return 16 * jnp.finfo(loss.dtype).eps * jnp.maximum(1, loss)
 
 
 def check(problem: Problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
@@ -216,6 +187,9 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
     """What there is to say of a trial after its last step, where its curve has its last point."""
     theta = state.theta
     gradient = problem.gradient(theta, trial.train)
+    structure = problem.structure(theta)
+    if state.audit and state.audit.n_violations is not None:
+        structure = structure | {VIOLATIONS: state.audit.n_violations}
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
     constraint = constraint_of(problem, config)
@@ -240,7 +214,7 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
         trial.theta0,
         gradient,
         finite,
-        problem.structure(theta),
+        structure,
         state.audit,
     )
 
@@ -266,7 +240,8 @@ def run_batch(
     first = lanes(lambda trial: solver.init(objective_of(problem, config, trial), trial.theta0, trial.s, trial.key))(
         trial
     )
-    state = State(first, zero, zero, never, begin_audit(problem, trial) if config.audit else None)
+    audit = begin_audit(lanes(problem.loss)(trial.theta0, trial.train), problem) if config.audit else None
+    state = State(first, zero, zero, never, audit)
     step_k, check_k = (
         jax.vmap(f, in_axes=(None, -1, -1), out_axes=-1)
         for f in (functools.partial(step, problem, solver, config), functools.partial(check, problem, config))
