@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # editors and type checkers see through these; a test holds t
     from ihtjax.exact.bounds import glm_bounds as glm_bounds
     from ihtjax.exact.bounds import softmax_bounds as softmax_bounds
     from ihtjax.exact.bounds import squared_error_bounds as squared_error_bounds
+    from ihtjax.exact.networks import canonical_network as canonical_network
     from ihtjax.exact.oracle import best_subset as best_subset
     from ihtjax.exact.oracle import best_subsets as best_subsets
     from ihtjax.exact.search import BestSubset as BestSubset
@@ -65,6 +66,7 @@ _HOMES = {
     "best_subset": "exact.oracle",
     "best_subsets": "exact.oracle",
     "build_atlas": "study.atlas",
+    "canonical_network": "exact.networks",
     "canonical_parameters": "exact.symmetry",
     "canonical_support": "exact.symmetry",
     "certify": "solvers.certificate",

@@ -72,6 +72,7 @@ CALLS = {
     "best_subset": {"X": X, "y": Y, "s": 1, "loss": "squared"},
     "best_subsets": {"X": X, "y": Y, "levels": [1], "classes": 2},
     "build_atlas": {"config": CONFIG, "s": 15, "data_seed": 1, "starts": 1},
+    "canonical_network": {"theta": np.ones(4), "sizes": (1, 1, 1), "activation": "tanh"},
     "canonical_parameters": {"theta": np.ones(4), "classes": 2, "tolerance": 0.0},
     "canonical_support": {"support": np.ones(4, bool), "classes": 2},
     "certify": {"theta": np.ones(2), "gradient": np.zeros(2), "step_size": 0.5, "s": 2, "ht_tol": 1e-3},
