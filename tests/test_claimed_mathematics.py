@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ihtjax.paper.claimed_numbers import QUESTIONS as NUMBERS
-from ihtjax.paper.claimed_numbers import counterexample, growth, largest_kept
+from ihtjax.paper.claimed_numbers import asked_of_relu, counterexample, growth, largest_kept
 from ihtjax.paper.claimed_objective import QUESTIONS as OBJECTIVE
 from ihtjax.paper.claimed_objective import unbounded_supports, with_a_full_block
 from ihtjax.paper.judgement import claims
@@ -22,6 +22,7 @@ def test_mathematics_is_decided_by_computation(found):
     assert verdicts["example1-L2s"] == verdicts["sublevel-sets-bounded"] == verdicts["rss-implies-learning"] == FAILS
     assert verdicts["1320-times-synapses"] == verdicts["3500-times-cells"] == verdicts["footnote1-H2"] == HOLDS
     assert verdicts["six-implies-four"] == FAILS and verdicts["differentiable"] == LIMITED
+    assert verdicts["relu-kinks-do-not-matter"] == FAILS
     assert growth() == pytest.approx(0.967, abs=5e-4)
 
 
@@ -76,6 +77,19 @@ def test_the_counterexamples_gradient_is_that_of_its_values():
         assert gradient[:, axis] == pytest.approx(
             (counterexample(points + step)[0] - counterexample(points - step)[0]) / 2e-6, abs=1e-6
         )
+
+
+def test_no_l_satisfies_four_or_six_across_the_kink_of_relu(found):
+    """By hand, with f(-h) = 1/2 and f(h) = 1/2 + h + h^2/2; and whatever L is, by the inequality itself."""
+    h = np.array([0.5, 1e-2, 1e-5])
+    four, six = asked_of_relu(h)
+    np.testing.assert_allclose(four, 1 / (2 * h) + 1 / 4, rtol=1e-9)
+    np.testing.assert_allclose(six, 1 / (2 * h) + 1 / 2, rtol=1e-9)
+    for L in (10.0, 1e3, 1e5):
+        t = 1 / (4 * L)
+        assert (t + 1) ** 2 / 2 > 1 / 2 + L * (2 * t) ** 2 / 2  # (4) from w = -t, where f is 1/2 and its gradient 0
+    claim = found["relu-kinks-do-not-matter"]
+    assert claim.value == pytest.approx(1000, rel=1e-2) and "L = 5e+05 and (6) for 5e+05" in claim.why
 
 
 def test_hard_thresholding_is_set_valued():

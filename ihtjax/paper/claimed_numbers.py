@@ -238,6 +238,34 @@ def differentiable(run):
     return relu, HOLDS if relu < 2 else LIMITED if tanh < 2 else FAILS, why
 
 
+def asked_of_relu(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least L of (4) and that of (6) for f = (relu(w) + 1)^2 / 2 between w = -h and w~ = h."""
+    w = np.stack([-h, h])
+    f, g = (np.maximum(w, 0) + 1) ** 2 / 2, (np.maximum(w, 0) + 1) * (w > 0)
+    d = 2 * h
+    return 2 * (f[1] - f[0] - g[0] * d) / d**2, np.abs(g[1] - g[0]) / d
+
+
+@QUESTIONS.ask(
+    "relu-kinks-do-not-matter",
+    "III-E",
+    "Where ReLU has no derivative, a set of measure zero, doesn't affect what is computed (here: (4) and (6) can hold "
+    "with some L).",
+    "The smaller of the least L of (4) and of (6) for f = (relu(w) + 1)^2 / 2 between w = -h and w~ = h: its growth "
+    "when h falls from 1e-3 to 1e-6; holds if less than 2 times.",
+)
+def kinks_of_relu(run):
+    h = np.array([1e-3, 1e-6])
+    four, six = asked_of_relu(h)
+    least = np.minimum(four, six)
+    why = (
+        "Both points have a derivative. From below 0 the gradient is 0, and above it f(t) = 1/2 + t + t^2/2 rises with "
+        f"slope 1: (4) asks for L = {four[1]:.3g} and (6) for {six[1]:.3g} at h = {h[1]:g}, and for more without end. "
+        "So no L satisfies either, and a network with ReLU is not restricted strongly smooth."
+    )
+    return least[1] / least[0], HOLDS if least[1] < 2 * least[0] else FAILS, why
+
+
 @QUESTIONS.ask(
     "L2s-at-most-L",
     "III-C",
