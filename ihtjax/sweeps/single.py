@@ -1,5 +1,6 @@
 """One trial by its seeds: its inputs, and what became of it."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import jax
 import numpy as np
 
 from ihtjax.errors import SEED, InputError, an, check, whole_number
+from ihtjax.exact.local import curvature_on_support
+from ihtjax.problems.linear import Linear
 from ihtjax.problems.supervised import Supervised
 from ihtjax.solvers import draws
 from ihtjax.sweeps.audit import VIOLATIONS, structural
@@ -16,6 +19,7 @@ from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
 from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
+from ihtjax.text import printable
 
 
 class SingleTrial(NamedTuple):
@@ -133,6 +137,7 @@ def describe(ran: SingleTrial, config: SweepConfig) -> str:
         f"largest |gradient| off the support  {c.grad_off_support:.3e}",
         f"smallest |theta| on the support     {c.min_on_support:.3e}  ({_nonzero(ran)})",
         f"margin of (8)                       {c.ht_margin:z.3e}  ({'holds' if c.satisfies_eq8 else 'does not hold'})",
+        *(_describe_curvature(ran) if r.finite else []),
         f"HT-stable at ht_tol = {config.ht_tol:g}: {'yes' if c.ht_stable else 'no'}" if r.finite else "diverged",
     ]
     return "\n".join(lines)
@@ -173,6 +178,35 @@ def _describe_descent(r):
     return [
         f"local-descent-verified: {'yes' if held else 'no'} (f fell as (4) with L = 1 / gamma has it at every step)"
     ]
+
+
+def _describe_curvature(ran):
+    """Whether it ended at a strict local minimiser, where f need not be convex."""
+    config = ran.config
+    if type(make_problem(config)) is Linear:
+        return []
+    try:
+        c = _curvature(ran)
+    except Exception as error:  # a user's loss may have no second derivatives, and may raise anything
+        if config.problem is None and not isinstance(error, InputError):
+            raise
+        return [f"curvature on the support not computed: {printable(str(error).splitlines()[0])}"]
+    minimiser = "yes, up to rounding" if c.is_minimiser else f"not yet, one is {c.distance:.1e} away (largest entry)"
+    if np.isinf(c.distance):
+        minimiser = "no, and Newton's method ends in none from there"
+    return [
+        f"least eigenvalue on the support     {c.least:z.3e}  (of the Hessian in float64; largest {c.largest:z.3e})",
+        f"strict local minimiser on its support: {minimiser}",
+    ]
+
+
+def _curvature(ran):
+    """The curvature where a trial ended, of its problem in float64; one of the user's is of the type that it is of."""
+    double = ran.config if ran.config.problem else dataclasses.replace(ran.config, precision="float64")
+    problem = make_problem(double)
+    with draws.settings("float64"):
+        train, _ = problem.split(draws.stream(draws.DATA, np.uint32(ran.seeds[0])))
+    return curvature_on_support(problem, ran.result.theta, train, ran.config.precision)
 
 
 def _compare(value, ht_tol):
