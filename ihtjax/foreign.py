@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import importlib
 import inspect
-import itertools
 import os
 import pickle
 import sys
@@ -40,6 +39,11 @@ def named(what: str, path: str) -> Any:
         sys.path.remove(os.getcwd())
 
 
+def is_own(thing: Any) -> bool:
+    """Whether an object's class is a user's."""
+    return not type(thing).__module__.startswith("ihtjax.")
+
+
 def path_of(thing: Any) -> str:
     """``module:name`` of an object's class, or of a class."""
     cls = thing if isinstance(thing, type) else type(thing)
@@ -59,7 +63,9 @@ def content_hash(what: str, thing: Any, values: Mapping[str, Any], derived: tupl
       InputError: an attribute is neither data nor can be pickled.
     """
     digest = hashlib.sha256(type(thing).__qualname__.encode())
-    for cls in itertools.takewhile(lambda cls: not cls.__module__.startswith("ihtjax."), type(thing).__mro__):
+    for cls in type(thing).__mro__:
+        if cls.__module__.startswith("ihtjax.") or cls.__module__ in ("builtins", "abc", "typing"):
+            continue
         # All of the file: a helper or a constant beside the class matters as much.
         digest.update(_source(sys.modules.get(cls.__module__), or_else=_source(cls)).encode())
     for name, value in sorted(values.items()):

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -293,3 +294,34 @@ def test_the_certified_step_is_one_over_the_largest_sparse_eigenvalue(loss, s):
         largest = max(np.linalg.norm(H[np.ix_(S, S)], 2) for S in itertools.combinations(range(11), 2 * s))
         assert found[i] == pytest.approx(1 / largest, rel=1e-12) and found[i] <= 1 / largest
         assert linear_step_size(X, 0.25, s) == pytest.approx(4 / largest, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("    pass", "can't be made .*abstract"),
+        ("    def loss(self, theta, view):\n        return theta", "JAX can't trace it .*scalar"),
+        ("    def loss(self, theta):\n        return theta.sum()", "JAX can't trace it .*positional"),
+        ("    def loss(self, theta, view):\n        return np.sum(np.asarray(theta))", "JAX can't trace it"),
+    ],
+)
+def test_what_is_wrong_with_a_problem_of_ones_own_is_one_line(body, said, tmp_path, monkeypatch, capsys):
+    name = f"wrong{len(body)}"
+    source = f"import numpy as np\nimport ihtjax\n\nclass Mine(ihtjax.Problem):\n    names = ['a', 'b']\n\n{body}\n"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    code, (_, err) = call(capsys, "sweep", "run", "--problem", f"{name}:Mine", "--trials", 2, "--steps", 5)
+    assert code == 2 and "Traceback" not in err
+    assert re.search(said, err.splitlines()[-1])
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_parameters_of_one_name_are_refused(tmp_path):
+    class Twice(Problem):
+        names = ["a", "b", "a"]
+
+        def loss(self, theta, view):
+            return (theta**2).sum()
+
+    with pytest.raises(InputError, match="two parameters called 'a'"):
+        sweep(SweepConfig(trials=2, steps=5), tmp_path / "run", problem=Twice())

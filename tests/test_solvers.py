@@ -16,7 +16,7 @@ import ihtjax
 from ihtjax import InputError, SweepConfig, certify_run, load, sweep, trial_inputs
 from ihtjax.solvers.gd import GD
 from ihtjax.solvers.iht import IHT
-from ihtjax.solvers.registry import method, solver_named, specification
+from ihtjax.solvers.registry import check_solver, method, solver_named, specification
 from ihtjax.study.summaries import uncertified
 from ihtjax.sweeps.executors import Threads
 from ihtjax.sweeps.store.run import RunDirectory
@@ -39,6 +39,33 @@ class Named(IHT):
     rate: float = 0.5
     careful: bool = False
     rule: str = "plain"
+
+
+@dataclass(frozen=True)
+class Scaled(IHT):
+    """IHT with a step size that a helper scales."""
+
+    name = "scaled"
+    factor = 1.0
+
+    def step(self, objective, state, s, k):
+        return super().step(objective._replace(step_size=self.factor * objective.step_size), state, s, k)
+
+
+@dataclass(frozen=True)
+class Tenth(Scaled):
+    name = "tenth"
+    factor = 0.1
+
+
+@dataclass(frozen=True)
+class Loose(IHT):
+    """Gradient descent that forgets to threshold."""
+
+    name = "loose"
+
+    def step(self, objective, state, s, k):
+        return state._replace(theta=state.theta - objective.step_size * objective.gradient(state.theta))
 
 
 class Shuffled:
@@ -108,6 +135,9 @@ def test_a_solver_that_is_none_is_one_line(text, said, tmp_path, capsys):
         (type("Mine", (IHT,), {"name": "gd"})(), "is called 'gd' as one of the package's"),
         (type("Mine", (IHT,), {"name": "My Solver"})(), "got the name 'My Solver'"),
         (Named(rule="a:b"), "option rule is 'a:b'"),
+        (Named(rule="a" * 200), "is too long, expected at most 120 characters"),
+        (type("Mine", (IHT,), {"name": "all"})(), "got the name 'all'"),
+        (GD(), "got gd, the dense baseline"),
     ],
 )
 def test_a_given_solver_that_no_run_can_hold_is_one_line(solver, said, tmp_path):
@@ -119,6 +149,37 @@ def test_a_given_solver_that_no_run_can_hold_is_one_line(solver, said, tmp_path)
 def test_gradient_descent_is_iht_with_every_entry():
     """So that the dense baseline needs no program of its own."""
     assert GD().program == IHT().program and Named().program != IHT().program
+
+
+def test_solvers_that_differ_in_a_helper_or_a_constant_share_no_program(tmp_path):
+    """Before, the second one's rows were computed by the first one's program."""
+    run = sweep(FAST, tmp_path / "both", solver=[Scaled(), Tenth()])
+    alone = sweep(FAST, tmp_path / "alone", solver=Tenth())
+    losses = load(run, method="tenth").train_loss.to_numpy()
+    assert np.array_equal(losses, load(alone, method="tenth").train_loss)
+    assert not np.array_equal(losses, load(run, method="scaled").train_loss)
+
+
+def test_a_solver_that_leaves_too_many_entries_is_refused_before_a_row_is_written(tmp_path):
+    with pytest.raises(InputError, match="loose left 15 nonzero parameters at s = 3, expected at most 3"):
+        sweep(replace(FAST, dense=False), tmp_path / "run", solver=Loose())
+    with pytest.raises(InputError, match="no finished trials"):
+        load(tmp_path / "run")
+
+
+def test_an_executor_that_loses_work_is_an_error(tmp_path):
+    class Losing:
+        def run(self, work, items):
+            for item in list(items)[:-1]:
+                yield item, work(item)
+
+    with pytest.raises(InputError, match="executor: it left out 1 of 1 units"):
+        sweep(FAST, tmp_path / "run", executor=Losing())
+
+
+def test_an_option_given_as_a_whole_number_is_the_same_method():
+    assert method(check_solver(Named(rate=1))) == method(check_solver(Named(rate=1.0))) == "named:rate=1.0"
+    assert method(check_solver(Named(rate=np.float64(0.25)))) == "named:rate=0.25"
 
 
 def test_another_solver_extends_a_run_and_changes_no_row_that_is_there(tmp_path, outside):

@@ -82,9 +82,8 @@ def config_options(
             metavar, help = needed.get(field.name, (field.metadata.get("metavar"), field.metadata["help"]))
             default, several = field.default, field.name in ("target", "always")
             if field.name == "solver":
-                several = sweep
-                default = default if several else default[0]
-                help += f"; {SEVERAL_SOLVERS}" * several
+                several = True  # where one is expected, several are refused, not passed over
+                help += f"; {SEVERAL_SOLVERS}" * sweep
             command = click.option(
                 flag,
                 type=_click_type(field),

@@ -183,7 +183,7 @@ def certified_step_size(X: np.ndarray, classes: int, s: int, dtype=np.float64) -
 
 
 def linear_step_size(X: np.ndarray, curvature: float, s: int, dtype=np.float64) -> float:
-    """The largest step size that is certain for a linear model whose loss has at most this curvature in each output.
+    """The largest step size that is certain for a linear model whose loss has at most this curvature in its outputs.
 
     The Hessian is at most c I (x) X'X/m, X with the bias column, so (4)'s constant is at most
 
@@ -257,7 +257,10 @@ def _greedy(B, k, v):
             v = B @ v
             new = np.sort(np.argsort(-np.abs(v), kind="stable")[:k])
             v = np.where(np.isin(np.arange(len(B)), new), v, 0)
-            v /= np.linalg.norm(v)
+            length = np.linalg.norm(v)
+            if length == 0:  # on columns of zeros
+                break
+            v /= length
             if S is not None and np.array_equal(new, S):
                 break
             S = new

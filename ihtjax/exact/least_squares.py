@@ -42,7 +42,8 @@ class LeastSquaresRows(Rows):
         self.supports = EverySupport(outputs * D)
         factor = np.linalg.qr(np.column_stack([self.X, y]) / np.sqrt(m)).R
         self.R, self.targets = factor[:, :D], factor[:, D:].T
-        self.magnitude = magnitude or float(np.sqrt(y.var(0).sum())) or float(np.abs(y).max()) or 1.0
+        spread = np.where(np.ptp(y, axis=0) > 0, y.var(0), 0)  # of a constant the variance rounds to some 1e-33
+        self.magnitude = magnitude or float(np.sqrt(spread.sum())) or float(np.abs(y).max()) or 1.0
 
     @classmethod
     def checked(cls, X, y, outputs):
@@ -112,7 +113,9 @@ class LeastSquaresRows(Rows):
         v = np.where(on, v[:, 0], 0)
         lost = ROUNDINGS * np.finfo(np.float64).eps
         distance, largest = np.linalg.norm(r, axis=1), s[:, 0]
-        inside = np.linalg.norm(np.where(kept, (U.mT @ r[..., None])[..., 0], 0), axis=1)
+        # Directions that count as dependent, but lie above rounding, may still lower f.
+        told = s > lost * s[:, :1]
+        inside = np.linalg.norm(np.where(told, (U.mT @ r[..., None])[..., 0], 0), axis=1)
         turned = lost * np.where(least < np.inf, largest / least, 0) * distance
         rounding = lost * distance * (np.linalg.norm(t) + largest * np.linalg.norm(v, axis=1))
         infimum = distance**2 / 2

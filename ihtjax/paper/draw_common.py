@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 
-from ihtjax.paper.subject import Subject
+from ihtjax.paper.subject import PAPERS_METHODS, Subject
 from ihtjax.problems.base import Problem
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS
@@ -135,7 +135,8 @@ class Run:
         if not self.levels and not self.has_dense:
             raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
         columns = ["method", "s", column] + (["status"] if table == "trials" else [])
-        frame = read(self.directory.path, table, columns=columns, categorical=("method",)).to_pandas()
+        papers = {"method": PAPERS_METHODS}
+        frame = read(self.directory.path, table, columns, papers, categorical=("method",)).to_pandas()
         if column.startswith("test_") and (frame.status == "ok").any() and not self.has_test_rows:
             raise CannotDraw("the run has no test rows")
         found = []

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ihtjax.errors import InputError
-from ihtjax.paper.subject import Subject
+from ihtjax.paper.subject import PAPERS_METHODS, Subject
 from ihtjax.paper.verdicts import Undecidable
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
@@ -33,10 +33,6 @@ CERTIFICATES = (
 MINIMIZER = "minimizer_on_support"
 # Seeds of Figs. 8, 14 and 15: init 21, data 42, support 84.
 FIGURE_TRIAL = {"s": 7, "data_seed": 42, "init_seed": 21, "support_seed": 84}
-
-
-# The paper's, whatever else a run holds.
-PAPERS_METHODS = ["iht", "gd"]
 
 
 class Evidence:

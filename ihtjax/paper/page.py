@@ -178,7 +178,8 @@ def trial_again(run: Evidence) -> str:
     words = [word for name in ("s", *seeds) for word in (_flag(name), str(row[name]))]
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)
-        if value != field.default and not field.metadata.get("sweep_only"):
+        # Its row is of iht, the default, whatever other solvers the run has.
+        if value != field.default and field.name != "solver" and not field.metadata.get("sweep_only"):
             if field.name == "hidden":
                 value = ",".join(map(str, value))
             every = value if isinstance(value, tuple) else (value,)  # several targets

@@ -8,6 +8,8 @@ from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.words import constraint, network, not_stored
 from ihtjax.text import printable
 
+# Figures and claims are of these, whatever else a run holds.
+PAPERS_METHODS = ["iht", "gd"]
 LOSSES = {
     "cross_entropy": "cross-entropy",
     "logistic": "logistic loss",

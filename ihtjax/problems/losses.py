@@ -26,7 +26,8 @@ class Loss(abc.ABC):
       name: what ``--loss`` calls it.
       target: what it predicts: "classes", "numbers" or "counts".
       metric: what its predictions are measured by.
-      curvature: the largest second derivative along one output; None where there is no bound.
+      curvature: an upper bound of the largest eigenvalue of the loss's Hessian in the outputs z; None where there is
+        none. Certified steps rest on it.
     """
 
     name: ClassVar[str]

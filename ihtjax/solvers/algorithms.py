@@ -181,6 +181,10 @@ def solve(
     """
     check("f", f, FUNCTION)
     args = check("args", tuple(args) if isinstance(args, list) else args, an(tuple))
+    try:
+        args = jax.tree.map(jnp.asarray, args)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"args: got {shown(args)}, expected arrays, or pytrees of them") from error
     its_solver = solver_named(solver) if isinstance(solver, str) else check_solver(solver)
     flat, unravel = ravel_pytree(_float_leaves("theta0", theta0))
     if not flat.size:

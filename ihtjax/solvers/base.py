@@ -64,5 +64,8 @@ class Solver(abc.ABC):
 
     @property
     def program(self) -> tuple:
-        """What its compiled program depends on: two solvers with the same share it."""
-        return type(self).init, type(self).step, dataclasses.astuple(self)
+        """What its compiled program depends on: two solvers with the same share it.
+
+        All of a class may matter, a helper or a constant as much as ``step``; so only a class that says so shares.
+        """
+        return type(self), dataclasses.astuple(self)

@@ -10,3 +10,7 @@ class GD(IHT):
     """theta^{k+1} = theta^k - gamma grad f(theta^k): IHT at s = n, where H_s changes nothing, and with its program."""
 
     name = "gd"
+
+    @property
+    def program(self):
+        return IHT().program

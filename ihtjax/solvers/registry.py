@@ -13,7 +13,8 @@ from ihtjax.solvers.iht import IHT
 
 SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (IHT, GD)}
 DENSE = GD.name  # at s = n alone, as the baseline
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME = re.compile(r"(?!all$)[a-z][a-z0-9_]{0,39}")  # files call what is of all solvers so
+LONGEST = 120  # characters of a method, which is part of a file's name
 TRUTH = {"true": True, "false": False}
 
 
@@ -40,11 +41,18 @@ def solver_named(text: str) -> Solver:
     if isinstance(found, type) and issubclass(found, Solver):
         try:
             return check_solver(found(**_options(text, found, options)))
-        except (TypeError, ValueError) as error:  # an option that is lacking, or one that the solver refuses
-            raise error if isinstance(error, InputError) else InputError(f"solver: {text!r}: {error}") from error
+        except InputError:
+            raise
+        except Exception as error:  # the class is the user's: an option that is lacking, or one that it refuses
+            raise InputError(f"solver: {text!r} can't be made ({type(error).__name__}: {error})") from error
     if options:
         raise InputError(f"solver: got options for {':'.join(parts)}, expected none for what is no class of solvers")
-    return check_solver(found() if not isinstance(found, Solver) and callable(found) else found)
+    if not isinstance(found, Solver) and callable(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise InputError(f"solver: {text!r} can't be made ({type(error).__name__}: {error})") from error
+    return check_solver(found)
 
 
 def check_solver(solver: Any) -> Solver:
@@ -56,16 +64,23 @@ def check_solver(solver: Any) -> Solver:
     solver = check("solver", solver, an(Solver))
     name = getattr(solver, "name", None)
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InputError(f"solver: got the name {shown(name)}, expected small letters, digits and underscores")
+        raise InputError(
+            f"solver: got the name {shown(name)}, expected small letters, digits and underscores, and not 'all'"
+        )
     if SOLVERS.get(name, type(solver)) is not type(solver):
         raise InputError(f"solver: {path_of(solver)} is called {name!r} as one of the package's; give it another name")
     try:
         hash(solver)
     except TypeError as error:
         raise InputError(f"solver: {path_of(solver)} can't be hashed ({error}); make it a frozen dataclass") from error
+    kinds = _kinds(type(solver))
     for option, value in _given(solver):
         if not isinstance(value, bool | int | float | str) or not re.fullmatch(r"[\w.+-]+", _text(value)):
             raise InputError(f"solver: option {option} is {shown(value)}, expected a number, a truth value or a word")
+        # As its text gives it back, so that 1 and 1.0 are one method.
+        solver = dataclasses.replace(solver, **{option: _parsed(option, _text(value), kinds[option], path_of(solver))})
+    if len(method(solver)) > LONGEST:
+        raise InputError(f"solver: {shown(method(solver))} is too long, expected at most {LONGEST} characters")
     return solver
 
 
@@ -99,20 +114,36 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _kinds(solver: type[Solver]) -> dict[str, Any]:
+    """The type of each option; where it may be None as well, the other."""
+    try:
+        hints = typing.get_type_hints(solver)
+    except Exception:  # annotations may name what is imported for type checkers alone
+        hints = {}
+    kinds = {}
+    for field in dataclasses.fields(solver):
+        kind = hints.get(field.name, type(field.default))
+        some = [one for one in typing.get_args(kind) if one is not type(None)]
+        kinds[field.name] = some[0] if len(some) == 1 else kind
+    return kinds
+
+
+def _parsed(name: str, value: str, kind: Any, where: str) -> Any:
+    """An option's value from text."""
+    try:
+        return TRUTH[value.lower()] if kind is bool else kind(value)
+    except Exception as error:
+        expected = "true or false" if kind is bool else {int: "a whole number", float: "a number"}.get(kind, kind)
+        raise InputError(f"solver: {name}: got {value!r} in {where!r}, expected {expected}") from error
+
+
 def _options(text: str, solver: type[Solver], options: str) -> dict[str, Any]:
     """Options from text such as ``momentum=0.9,restart=true``, each of its field's type."""
-    kinds = typing.get_type_hints(solver)
-    names = [field.name for field in dataclasses.fields(solver)]
-    found = {}
+    kinds, found = _kinds(solver), {}
     for option in filter(None, options.split(",")):
         name, _, value = option.partition("=")
-        if name not in names or name in found:
-            has = f"its options are {', '.join(names)}, each at most once" if names else "it has no options"
+        if name not in kinds or name in found:
+            has = f"its options are {', '.join(kinds)}, each at most once" if kinds else "it has no options"
             raise InputError(f"solver: got {option!r} in {text!r}; {has}")
-        kind = kinds[name]
-        try:
-            found[name] = TRUTH[value.lower()] if kind is bool else kind(value)
-        except (KeyError, TypeError, ValueError) as error:
-            expected = "true or false" if kind is bool else {int: "a whole number", float: "a number"}.get(kind, kind)
-            raise InputError(f"solver: {name}: got {value!r} in {text!r}, expected {expected}") from error
+        found[name] = _parsed(name, value, kinds[name], text)
     return found

@@ -302,7 +302,9 @@ def certify_trials(
     existence = [search.existence(support) for support in supports]
     step_sizes, s = trials.step_size.to_numpy(), trials.s.to_numpy()
     minimizers = np.full(len(trials), None)
-    minimizers[ok] = minimizers_on_support(search, theta[ok], step_sizes[ok], s[ok])
+    # Where a trial heads is known of gradient descent alone.
+    heads = ok & trials.method.isin(["iht", "gd"]).to_numpy()
+    minimizers[heads] = minimizers_on_support(search, theta[heads], step_sizes[heads], s[heads])
     names = ("loss", "restricted_infimum", "existence", "minimizer_on_support", "infima_within")
     columns = (loss.tolist(), restricted.tolist(), existence, minimizers, search.within(supports).tolist())
     own = [dict(zip(names, values)) for values in zip(*columns)]

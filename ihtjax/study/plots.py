@@ -20,7 +20,7 @@ from ihtjax.study.starts import best_of
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.store.files import write_atomically
-from ihtjax.sweeps.words import data_name, unit
+from ihtjax.sweeps.words import data_name, solver_name, unit
 from ihtjax.text import printable
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart in grey and by colour-blind readers
@@ -108,8 +108,8 @@ def draw_trial(ran: SingleTrial) -> Figure:
     has_curve = len(ran.steps) > 1
     head(
         figure,
-        f"One trial of IHT on {label(data_name(ran.config))}, $s$ = {ran.s}: parameters, gradient at the end"
-        + ", losses along the way" * has_curve,
+        f"One trial of {solver_name(ran.config)} on {label(data_name(ran.config))}, $s$ = {ran.s}: "
+        "parameters, gradient at the end" + ", losses along the way" * has_curve,
         r"data, init and support seeds {}, {}, {}; step size $\gamma$ = {:.4g}; {:,} steps".format(
             *ran.seeds, r.step_size, r.steps_run
         ),
@@ -165,7 +165,7 @@ def draw_atlas(found, config: SweepConfig) -> Figure:
     head(
         figure,
         f"The infima of all {len(points):,} supports with $s$ = {found.s} parameters on {label(data_name(config))}, "
-        f"and where {starts:,} starts of IHT end",
+        f"and where {starts:,} starts of {solver_name(config)} end",
         rf"data seed {found.data_seed}, step size $\gamma$ = {found.step_size:g}, {config.steps:,} steps",
     )
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -191,7 +191,7 @@ def draw_atlas(found, config: SweepConfig) -> Figure:
     upper.minorticks_off()
     upper.set_ylabel("starts that end on a support")
     lower.ecdf(points.infimum, color=GREY, label=f"infima of all {len(points):,} supports")
-    lower.ecdf(found.starts.loss, color=BLUE, label=f"losses of {starts:,} starts of IHT")
+    lower.ecdf(found.starts.loss, color=BLUE, label=f"losses of {starts:,} starts of {solver_name(config)}")
     lower.set_ylabel("share at most this loss")
     lower.set_xlabel(f"loss{f' ({found.unit})' if found.unit else ''}")
     for ax in (upper, lower):
@@ -209,7 +209,8 @@ def draw_budget(table, epsilon: float, data_seed: int, config: SweepConfig) -> F
     levels = ", ".join(map(str, table.s)) if len(table) <= 8 else f"{table.s.min()} to {table.s.max()}"
     head(
         figure,
-        f"Chance that the best of $N$ starts of IHT ends within {epsilon:g}{unit(config)} of the optimum",
+        f"Chance that the best of $N$ starts of {solver_name(config)} ends within {epsilon:g}{unit(config)} "
+        "of the optimum",
         f"{label(data_name(config))}, $s$ = {levels}, data seed {data_seed}, {table.starts.iloc[0]:,} starts a level",
     )
     axes = panels(figure, len(table), columns, "$N$, starts", "chance (%)")

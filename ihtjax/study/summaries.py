@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ihtjax.exact.rows import TIE
@@ -20,7 +21,7 @@ from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.words import METRICS, conditions, unit
 
 QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
-ROSE = 1e-5  # nats; float32 rounding reaches some 1e-6
+ROSE = 1e-5  # of max(1, loss), of which float32's rounding reaches some 1e-6
 # Gradients on the support that count as vanishing: HT-stability's share hangs on which.
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 WITHIN = (0.001, 0.01, 0.1)
@@ -35,7 +36,8 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
       test_loss, what the run's problem measures (train_accuracy and test_accuracy, for classes) and epsilon the columns
       ``_q1``, ``_median`` and ``_q3``; ``ht_stable``, the share that is HT-stable by the run's ``ht_tol``, and
       ``gradient_below_1e-03`` .. ``1e-05``, the shares whose gradient on the support is at most that; ``loss_rose``,
-      how many trials' training loss rose by more than 1e-5 between neighbouring curve points (NaN without curves);
+      how many trials' training loss rose by more than 1e-5 of max(1, loss) between neighbouring curve points (NaN
+      without curves);
       ``stop_loss``, the run's stopping loss, or 0.05; ``reached_stop_loss``, the share that reached it, and
       ``steps_to_stop_loss_q1``, ``_median`` and ``_q3`` over these alone. Of what the run's problem says of a network,
       such as ``collapsed`` and ``n_effective`` of an mlp, the share or those three. Where violations of the descent
@@ -57,8 +59,8 @@ def summary(run_dir: str | os.PathLike) -> pd.DataFrame:
             row |= _quartiles(quantity, trials[quantity][ok])
         row["ht_stable"] = trials.ht_stable[ok].mean()
         row |= {f"gradient_below_{tol:.0e}": (trials.grad_on_support[ok] <= tol).mean() for tol in TOLERANCES}
-        rises = trials.max_loss_increase[ok].dropna()
-        row["loss_rose"] = (rises > ROSE).sum() if len(rises) else None
+        rises, least = trials.max_loss_increase[ok], ROSE * np.maximum(1, trials.train_loss[ok])
+        row["loss_rose"] = (rises > least).sum() if rises.notna().any() else None
         row["stop_loss"] = stop_loss
         steps = trials.steps_to_stop_loss[ok]
         row["reached_stop_loss"] = steps.notna().mean()
@@ -292,7 +294,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
                 **{f"|gradient| <= {tol:.0e}": shares(f"gradient_below_{tol:.0e}") for tol in TOLERANCES},
             }
         ),
-        f"trials whose training loss rose by more than {ROSE:g}{unit(config)} between curve points;\n"
+        f"trials whose training loss rose by more than {ROSE:g} of max(1, loss) in between;\n"
         f"share whose training loss reached {stop_loss:g}{unit(config)}, and after how many steps (of these)",
         text(
             {

@@ -122,7 +122,12 @@ def problem_of(
 def problem_named(path: str) -> Problem:
     """A user's problem, ``module:name``: an object, or what a function of nothing returns."""
     found = named("problem", path)
-    return check_problem(found() if not isinstance(found, Problem) and callable(found) else found)
+    if not isinstance(found, Problem) and callable(found):
+        try:
+            found = found()
+        except Exception as error:  # it is the user's and may raise anything
+            raise InputError(f"problem: {path!r} can't be made ({type(error).__name__}: {error})") from error
+    return check_problem(found)
 
 
 def check_problem(problem: Any) -> Problem:
@@ -135,6 +140,9 @@ def check_problem(problem: Any) -> Problem:
     names = list(getattr(problem, "names", ()))
     if not names or not all(isinstance(name, str) and name and is_printable(name) for name in names):
         raise InputError(f"problem: got names {shown(tuple(names))}, expected a text for each parameter")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"problem: got two parameters called {twice!r}, expected a name of its own for each")
     return problem
 
 

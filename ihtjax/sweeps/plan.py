@@ -123,7 +123,7 @@ def extend(
     ]
     there = stored["solvers"]
     changed = [method for method, its_hash in solvers.items() if there.get(method, its_hash) != its_hash]
-    what += [f"solver {method} is another one" for method in changed]
+    what += [f"solver {method} is another one, or the file that it stands in has changed" for method in changed]
     if what:
         raise InputError(
             f"{path} holds another configuration: {'; '.join(what)}; use the same options, another path, or "

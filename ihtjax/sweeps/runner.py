@@ -44,7 +44,7 @@ from ihtjax.sweeps.plan import extend, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import TABLES, Fit, Unit
 from ihtjax.sweeps.store.run import Damage, RunDirectory, Survey
-from ihtjax.sweeps.trial import curve_steps
+from ihtjax.sweeps.trial import Result, curve_steps
 from ihtjax.sweeps.words import constants, surplus
 
 
@@ -56,7 +56,7 @@ def sweep(
     overwrite: bool = False,
     show: progress.Silent | None = None,
     problem: Problem | None = None,
-    solver: Solver | Sequence[Solver] | None = None,
+    solver: Solver | str | Sequence[Solver | str] | None = None,
     executor: Executor | None = None,
 ) -> Path:
     """Run a sweep, or what is left of it, and write its results.
@@ -71,7 +71,7 @@ def sweep(
       overwrite: delete the results that the directory holds first.
       show: a progress display; none by default.
       problem: what to minimise, instead of what the configuration names.
-      solver: one, or several, instead of those that the configuration names.
+      solver: one, or several, instead of those that the configuration names; each a `Solver`, or text as there.
       executor: what computes the batches; threads by default.
 
     Returns:
@@ -156,13 +156,16 @@ def with_problem(config: SweepConfig, problem: Problem | None) -> tuple[SweepCon
 
 
 def with_solvers(
-    config: SweepConfig, given: Solver | Sequence[Solver] | None = None
+    config: SweepConfig, given: Solver | str | Sequence[Solver | str] | None = None
 ) -> tuple[SweepConfig, dict[str, Solver]]:
     """The solvers that a configuration names, or the given ones, by their methods, and the configuration so."""
     if given is None:
         found = [solver_named(text) for text in config.solver]
     else:
-        found = [check_solver(one) for one in (given if isinstance(given, list | tuple) else [given])]
+        several = given if isinstance(given, list | tuple) else [given]
+        found = [solver_named(one) if isinstance(one, str) else check_solver(one) for one in several]
+        if any(one.name == DENSE for one in found):
+            raise InputError(f"solver: got {DENSE}, the dense baseline, which the option dense trains; leave it out")
     solvers = {method(solver): solver for solver in found}
     if not solvers or len(solvers) < len(found):
         twice = [name for name in map(method, found) if name not in solvers or list(map(method, found)).count(name) > 1]
@@ -294,12 +297,26 @@ def _run_stage(executor, engines, config, run, units, environment, show):
             baseline = result.train_loss
         else:
             baseline = dense_loss[unit.start : unit.stop]
+        check_sparse(unit, config, result)
         run.write_unit(unit, unit_tables(unit, config, seeds, result, curve, baseline, config_hash), environment)
+    if waits:
+        raise InputError(f"executor: it left out {len(waits)} of {len(units)} units; the same command goes on")
 
 
 def _in_order(parts):
     """Batches put together in the order of their trials; a function, so that they are free once it returns."""
     return jax.tree.map(lambda *its: np.concatenate(its, axis=-1), *(out for _, out in sorted(parts.items())))
+
+
+def check_sparse(unit: Fit, config: SweepConfig, result: Result) -> None:
+    """Raise `InputError` if a solver left more entries than it may."""
+    most = unit.s + len(config.always or ())
+    found = np.max(result.certificate.n_nonzero, initial=0, where=np.asarray(result.finite))
+    if found > most:
+        raise InputError(
+            f"solver: {unit.method} left {found} nonzero parameters at s = {unit.s}, expected at most {most}; end its "
+            "step with objective.threshold"
+        )
 
 
 def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> dict[str, pa.Table]:

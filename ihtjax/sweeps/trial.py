@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ihtjax.errors import InputError
+from ihtjax.foreign import is_own
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
 from ihtjax.solvers.base import Objective, Solver
@@ -290,7 +292,25 @@ def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: 
         shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
     options: dict[str, Any] | None = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     with out_of_memory_named():
-        return fn.lower(*shapes).compile(options)
+        return _lowered(fn, shapes, problem, solver).compile(options)
+
+
+def _lowered(fn, shapes, problem, solver):
+    """The traced program; what a user's own problem or solver does wrong is an `InputError`."""
+    theirs = [f"{what} {type(its).__name__}" for what, its in (("problem", problem), ("solver", solver)) if is_own(its)]
+    try:
+        return fn.lower(*shapes)
+    except InputError:
+        raise
+    except Exception as error:  # the functions are the user's and may raise anything
+        if not theirs:
+            raise
+        reason = " ".join(str(error).split("\n\n")[0].split())[:300]
+        raise InputError(
+            f"{' or '.join(theirs)}: JAX can't trace it ({type(error).__name__}: {reason}); a problem's loss maps "
+            "theta and a view to a scalar, by jax.numpy; a solver's init and step return states alike, with a field "
+            "theta"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -35,6 +35,11 @@ def network(config: SweepConfig) -> str:
     return f"{config.model} ({', '.join(said)})" if said else config.model
 
 
+def solver_name(config: SweepConfig) -> str:
+    """What single trials are of, in a picture's title."""
+    return "IHT" if config.solver == ("iht",) else " and ".join(map(printable, config.solver))
+
+
 def rule(config: SweepConfig) -> str:
     """How the configuration chooses step sizes."""
     if config.step_size is None:
@@ -61,6 +66,7 @@ def constraint(config: SweepConfig) -> str:
 def conditions(config: SweepConfig) -> str:
     """What a table's header says of the configuration, in a line or two: enough to tell runs apart."""
     what = [f"{printable(config.problem or config.data)}, {config.steps:,} steps, seed {config.seed}"]
+    what += [f"solver {' and '.join(map(printable, config.solver))}"] * (config.solver != ("iht",))
     what += [f"init {config.init}"] * (config.problem is None)
     what += [network(config)] * (config.model != "linear")
     what += [f"loss {config.loss}"] * (config.loss not in (None, "cross_entropy"))
