@@ -306,7 +306,7 @@ def test_the_certified_step_is_one_over_the_largest_sparse_eigenvalue(loss, s):
     ],
 )
 def test_what_is_wrong_with_a_problem_of_ones_own_is_one_line(body, said, tmp_path, monkeypatch, capsys):
-    name = f"wrong{len(body)}"
+    name = tmp_path.name  # another one for each case
     source = f"import numpy as np\nimport ihtjax\n\nclass Mine(ihtjax.Problem):\n    names = ['a', 'b']\n\n{body}\n"
     (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.chdir(tmp_path)
