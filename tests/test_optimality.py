@@ -338,7 +338,7 @@ def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys)
     run = sweep(config, tmp_path / "run")
     code, _, err = call(capsys, "oracle", run)
     assert code == 2 and err.count("\n") == 1
-    assert "level 12 of 62 parameters" in err and "hours a split" in err and "--no-enumerate" in err
+    assert "level 12 of 62 parameters" in err and "days a split" in err and "--no-enumerate" in err
     assert call(capsys, "oracle", run, "--no-enumerate")[0] == 0
     assert call(capsys, "oracle", run, "--levels", 1)[0] == 0
     frame = load(run, "certificates")

@@ -132,8 +132,8 @@ def sweep(run_dir, batch, overwrite, **options):
     """Run a sweep into RUN_DIR (default: results/paper), or resume or extend the one that is there.
 
     With no options this is the paper's experiment: 14 sparsity levels and a dense baseline, 1,000 seed triples
-    each, 10,000 steps. The same command resumes a sweep that was stopped; more trials or levels extend it. An option
-    that is left out means its default, not what the run holds.
+    each, 10,000 steps. The same command resumes a sweep that was stopped; more trials, levels or solvers extend it.
+    An option that is left out means its default, not what the run holds.
 
     \b
     Example:
