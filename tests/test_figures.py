@@ -340,7 +340,7 @@ def an_atlas(most):
     points = pd.DataFrame({"infimum": np.sort(draw.uniform(0.1, 1, 300)), "landings": draw.integers(0, most, 300)})
     points = points.assign(full_block=draw.random(300) < 0.2, attained=draw.random(300) < 0.8, ht_stable=False)
     starts = Starts(np.zeros((20, 15)), draw.uniform(0.1, 1, 20), np.ones(20))
-    return Atlas(points, starts, 0.5, 5, 0.686, 42)
+    return Atlas(points, starts, 0.5, 1e-3, "nats", True, 5, 0.686, 42)
 
 
 def texts_over_each_other(figure):

@@ -15,7 +15,7 @@ from test_cli import call
 from ihtjax import SweepConfig, best_subset, build_atlas, certify_run, gaps, load, restart_budget, sweep, trial_inputs
 from ihtjax.paper.drawings import Drawn, drawn
 from ihtjax.paper.judgement import claims
-from ihtjax.study.plots import draw_atlas, draw_budget
+from ihtjax.study.plots import draw_atlas
 
 KEY = ["method", "s", "trial"]
 SHORT = {"trials": 8, "steps": 400, "n_monte": 10, "curve_points": 4}
@@ -151,7 +151,7 @@ def test_the_atlas_holds_every_support_and_its_best_is_the_oracles(runs, name):
     )
     landed = points[points.landings > 0]
     assert landed.ht_stable.all() and atlas.arrived > 0.9  # where IHT ends, it stays
-    upper, lower = draw_atlas(atlas).axes
+    upper, lower = draw_atlas(atlas, config).axes
     assert ("nats" in lower.get_xlabel()) == (name == "logistic")
     assert not any("full block" in text.get_text() for text in upper.get_legend().get_texts())
 
@@ -175,10 +175,6 @@ def test_the_commands_name_the_unit(runs, capsys, name, unit):
         code, out, _ = call(capsys, *command, *short)
         assert code == 0 and bool(re.search(r"\bnats\b", out)) == unit
         assert not re.search("full block|without a minimiser", out)
-    table = pd.DataFrame(
-        [{"s": 2, "p": 0.5, "p_low": 0.2, "p_high": 0.8, "n95": 5.0, "n95_low": 2.0, "n95_high": 14.0}]
-    )
-    assert "0.01 of the optimum" in draw_budget(table, 0.01, 1, "").get_suptitle()
 
 
 def test_gaps_are_a_table_for_them_too(runs, joined):
