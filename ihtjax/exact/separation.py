@@ -1,7 +1,6 @@
 """Whether a support's infimum is attained, decided by linear programming."""
 
 import numpy as np
-from scipy import optimize
 
 from ihtjax.errors import InputError, check, numbers_in, one_of
 from ihtjax.exact.symmetry import as_blocks, as_mask, of_second_class
@@ -99,6 +98,8 @@ def column_scales(X: np.ndarray) -> np.ndarray:
 
 def _maximum(c, A, bounds):
     """max c v subject to A v >= 0."""
+    from scipy import optimize  # a fifth of a second, which a sweep needs not
+
     result = optimize.linprog(-c, A_ub=-A, b_ub=np.zeros(len(A)), bounds=bounds, method="highs")
     if result.status != 0:
         raise InputError(f"support: a linear program failed ({result.message}); rescale the features")
