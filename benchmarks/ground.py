@@ -15,6 +15,7 @@ import pandas as pd
 
 from ihtjax import InputError, load
 from ihtjax.cli import commands
+from ihtjax.sweeps.store.records import Certify, Fit
 from ihtjax.sweeps.store.run import RunDirectory
 
 SMALL = "--levels 2,3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
@@ -193,9 +194,9 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def safe_units(run: Path) -> int:
     """How many units of a run's trials are whole."""
-    return sum(unit.method != "all" for unit in RunDirectory(run).survey().whole)
+    return sum(isinstance(unit, Fit) for unit in RunDirectory(run).survey().whole)
 
 
 def certified_trials(run: Path) -> list[int]:
     """Of how many trials each whole unit holds certificates."""
-    return [unit.stop - unit.start for unit in RunDirectory(run).survey().whole if unit.method == "all"]
+    return [unit.stop - unit.start for unit in RunDirectory(run).survey().whole if isinstance(unit, Certify)]

@@ -55,7 +55,7 @@ def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", s
         its = record_in(path.read_bytes())
         changed = change(pq.read_table(path))
         its |= {"unit": unit.record, "rows": changed.num_rows}
-        if unit.method != "all" and table == "trials":
+        if isinstance(unit, Fit) and table == "trials":
             curves = (run / source.path("curves")).read_bytes()
             if unit != source:
                 curves_record = record_in(curves) | {"unit": unit.record}
@@ -66,7 +66,7 @@ def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", s
         data = sealed_parquet(changed, its)
         (run / unit.path(table)).write_bytes(data)
         expected = 8 * (unit.stop - unit.start) if table == "curves" else unit.stop - unit.start
-        rows = changed.num_rows if unit.method == "all" else expected
+        rows = changed.num_rows if isinstance(unit, Certify) else expected
         files = {table: _of_file(data, rows)} | ({} if record or table != "trials" else its["files"])
 
         def list_it(content):
