@@ -7,7 +7,7 @@ import inspect
 import os
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,6 +37,22 @@ def named(what: str, path: str) -> Any:
         raise InputError(f"{what}: got {path!r}, which can't be imported ({reason}); expected module:name") from error
     finally:
         sys.path.remove(os.getcwd())
+
+
+def made(what: str, path: str, make: Callable[[], Any]) -> Any:
+    """What a user's class or function returns; whatever it raises is an `InputError`.
+
+    Args:
+      what: the option, for errors.
+      path: by which it was found.
+      make: calls it.
+    """
+    try:
+        return make()
+    except InputError:
+        raise
+    except Exception as error:  # it is the user's and may raise anything
+        raise InputError(f"{what}: {path!r} can't be made ({type(error).__name__}: {error})") from error
 
 
 def is_own(thing: Any) -> bool:

@@ -29,7 +29,7 @@ class Certificates(NamedTuple):
 
 
 def of_curvature(c: float, bounds: Callable, rows: type[Rows] | None = None) -> Certificates:
-    """Of a loss whose second derivatives in each output are at most c."""
+    """Of a loss whose Hessian in its outputs has no eigenvalue above c."""
     return Certificates(lambda X, outputs, s, dtype: linear_step_size(X, c, s, dtype), bounds, rows)
 
 

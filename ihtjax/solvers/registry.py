@@ -6,7 +6,7 @@ import typing
 from typing import Any
 
 from ihtjax.errors import InputError, an, check, shown
-from ihtjax.foreign import content_hash, named, path_of
+from ihtjax.foreign import content_hash, made, named, path_of
 from ihtjax.solvers.base import Solver
 from ihtjax.solvers.gd import GD
 from ihtjax.solvers.iht import IHT
@@ -39,19 +39,12 @@ def solver_named(text: str) -> Solver:
         there = ", ".join(name for name in SOLVERS if name != DENSE)
         raise InputError(f"solver: got {text!r}, {what}; expected {there}, or module:name of a solver of your own")
     if isinstance(found, type) and issubclass(found, Solver):
-        try:
-            return check_solver(found(**_options(text, found, options)))
-        except InputError:
-            raise
-        except Exception as error:  # the class is the user's: an option that is lacking, or one that it refuses
-            raise InputError(f"solver: {text!r} can't be made ({type(error).__name__}: {error})") from error
+        its = _options(text, found, options)
+        return check_solver(made("solver", text, lambda: found(**its)))
     if options:
         raise InputError(f"solver: got options for {':'.join(parts)}, expected none for what is no class of solvers")
     if not isinstance(found, Solver) and callable(found):
-        try:
-            found = found()
-        except Exception as error:
-            raise InputError(f"solver: {text!r} can't be made ({type(error).__name__}: {error})") from error
+        found = made("solver", text, found)
     return check_solver(found)
 
 

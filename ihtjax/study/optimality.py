@@ -139,7 +139,7 @@ def certify_run(
     todo = unfinished(run)
     if todo:
         raise InputError(f"{run.path}: {len(todo)} units are not computed yet; finish it with: ihtjax sweep")
-    n = problem.n
+    n, any_rows = problem.n, oracle(*next(training_rows(config, [0])))
     every = tuple(sorted({*config.filled_levels, *([n] if config.dense else [])}))
     if isinstance(levels, str):
         levels = count_levels(as_levels(levels), n)
@@ -157,7 +157,7 @@ def certify_run(
             raise InputError(f"trials: got {trials}, expected {expected}")
     if enumerate_supports:
         try:
-            check_levels(levels, oracle(*next(training_rows(config, [0]))))
+            check_levels(levels, any_rows)
         except InputError as error:
             raise InputError(f"{error}, or certify without the oracle, with enumerate_supports=False") from None
     with interrupts.deferred(), run.lock():
@@ -166,8 +166,7 @@ def certify_run(
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
-        any_split = next(training_rows(config, [0]))
-        _announce(oracle(*any_split), blocks, trials or config.trials, show)
+        _announce(any_rows, blocks, trials or config.trials, show)
         doubt = Doubt()
         show.start(sum(block.stop - block.start for block in blocks), "splits")
         try:

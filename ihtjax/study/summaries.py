@@ -171,10 +171,8 @@ def uncertified(run_dir: str | os.PathLike) -> str:
     """How many triples of a run lack certificates, and what makes them, in words; empty if none does."""
     run, config = RunDirectory(run_dir), _config(run_dir)
     stored = run.record()
-    every, methods = (
-        {*config.filled_levels, *([len(stored["parameters"])] if config.dense else [])},
-        {*stored["solvers"]},
-    )
+    every = {*config.filled_levels, *([len(stored["parameters"])] if config.dense else [])}
+    methods = set(stored["solvers"])
     units = {unit: entry["environment"] for unit, entry in run.units().items() if isinstance(unit, Certify)}
     without = config.trials - sum(unit.stop - unit.start for unit in units)
     partly = sum(

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ihtjax.errors import InputError, an, check, shown, whole_number
-from ihtjax.foreign import named
+from ihtjax.foreign import made, named
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
@@ -123,10 +123,7 @@ def problem_named(path: str) -> Problem:
     """A user's problem, ``module:name``: an object, or what a function of nothing returns."""
     found = named("problem", path)
     if not isinstance(found, Problem) and callable(found):
-        try:
-            found = found()
-        except Exception as error:  # it is the user's and may raise anything
-            raise InputError(f"problem: {path!r} can't be made ({type(error).__name__}: {error})") from error
+        found = made("problem", path, found)
     return check_problem(found)
 
 

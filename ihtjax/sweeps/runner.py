@@ -166,10 +166,12 @@ def with_solvers(
         found = [solver_named(one) if isinstance(one, str) else check_solver(one) for one in several]
         if any(one.name == DENSE for one in found):
             raise InputError(f"solver: got {DENSE}, the dense baseline, which the option dense trains; leave it out")
+    if not found:
+        raise InputError("solver: got none")
     solvers = {method(solver): solver for solver in found}
-    if not solvers or len(solvers) < len(found):
-        twice = [name for name in map(method, found) if name not in solvers or list(map(method, found)).count(name) > 1]
-        raise InputError(f"solver: got {twice[0]} twice, expected each once" if twice else "solver: got none")
+    if len(solvers) < len(found):
+        ((twice, _),) = collections.Counter(map(method, found)).most_common(1)
+        raise InputError(f"solver: got {twice} twice, expected each once")
     return dataclasses.replace(config, solver=tuple(map(specification, solvers.values()))), solvers
 
 
@@ -280,7 +282,7 @@ def _run_stage(executor, engines, config, run, units, environment, show):
         lanes = slice(start - first, stop - first)
         return jax.tree.map(lambda a: a[..., lanes], (seeds, result, curve))
 
-    waits = {unit: sum(1 for its, _, _ in batches if its == unit) for unit in units}
+    waits = collections.Counter(unit for unit, _, _ in batches)
     parts = collections.defaultdict(dict)
     for (unit, start, stop), out in executor.run(compute, batches):
         if unit not in waits or start in parts[unit]:
