@@ -1,49 +1,20 @@
 """The command line. Its options of a sweep are the fields of `SweepConfig`."""
 
 import contextlib
-import dataclasses
 import os
 import re
 import sys
-import types
-import typing
-from collections.abc import Container, Mapping
 from pathlib import Path
 
 import click
 
 from ihtjax import interrupts
+from ihtjax.cli.options import ABOUT_THE_WAY, config_options
 from ihtjax.errors import InputError
-from ihtjax.sweeps.config import CERTIFIED, SweepConfig, parse_widths
+from ihtjax.sweeps.config import SweepConfig
 from ihtjax.text import printable
 
 # Heavy modules are imported by the command that needs them.
-
-
-# Of no matter where only the ends of many starts count.
-ABOUT_THE_WAY = ("curve_points", "ht_tol", "audit")
-
-
-class Widths(click.ParamType):
-    name = "widths"
-
-    def convert(self, value, param, ctx):
-        return parse_widths(value) if isinstance(value, str) else value
-
-
-class StepSize(click.ParamType):
-    name = "step size"
-
-    def convert(self, value, param, ctx):
-        if value == CERTIFIED or isinstance(value, float):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"got {value!r}, expected a positive number or '{CERTIFIED}'", param, ctx)
-
-    def get_metavar(self, param, ctx=None):
-        return f"FLOAT|{CERTIFIED}"
 
 
 # Files are written before anything is printed: a reader such as head may go before the end.
@@ -56,59 +27,6 @@ def echo(text: object) -> None:
     except OSError as error:
         error.filename = "stdout"
         raise
-
-
-SEVERAL_SOLVERS = "several, on the same triples, by giving it again"
-
-
-def config_options(
-    sweep: bool,
-    needed: Mapping[str, tuple[str, str]] = types.MappingProxyType({}),
-    without: Container[str] = (),
-):
-    """Give a command the options of `SweepConfig`; those about one trial only, unless ``sweep``.
-
-    ``needed`` maps those that a command can't do without to how their values and help read there; ``without`` names
-    those on which nothing hangs there.
-    """
-
-    def decorate(command):
-        for field in reversed(dataclasses.fields(SweepConfig)):
-            if field.name in without or (not sweep and field.metadata.get("sweep_only")):
-                continue
-            flag = "--" + field.name.replace("_", "-")
-            if field.type is bool:
-                flag = f"{flag}/--no-{field.name.replace('_', '-')}"
-            metavar, help = needed.get(field.name, (field.metadata.get("metavar"), field.metadata["help"]))
-            default, several = field.default, field.name in ("target", "always")
-            if field.name == "solver":
-                several = True  # where one is expected, several are refused, not passed over
-                help += f"; {SEVERAL_SOLVERS}" * sweep
-            command = click.option(
-                flag,
-                type=_click_type(field),
-                multiple=several,
-                default=default,
-                show_default=default is not None,
-                metavar=metavar,
-                help=help,
-            )(command)
-        return command
-
-    return decorate
-
-
-def _click_type(field):
-    if field.name == "levels":
-        return click.STRING
-    if field.name == "hidden":
-        return Widths()
-    if field.name == "step_size":
-        return StepSize()
-    if field.name in ("solver", "always"):
-        return click.STRING
-    kinds = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
-    return {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}[kinds[0]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
