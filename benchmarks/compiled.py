@@ -24,7 +24,7 @@ from work import STEP_SIZE, Program, Work, make_work
 from ihtjax import SweepConfig, iht_step
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import IHT
-from ihtjax.sweeps.engine import make_engine, make_problem, program, run_block, workers
+from ihtjax.sweeps.engine import make_engine, make_problem, run_block, workers
 
 FLAGS = "-O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast -fno-math-errno -pthread".split()
 # Runs a command on one core; `preexec_fn` isn't safe in a process with threads.
@@ -73,7 +73,7 @@ def sweep_program(work: Work) -> Program:
     """The program that a sweep runs, which also splits, watches supports and losses, and certifies."""
     config = SweepConfig(steps=work.steps, step_size=STEP_SIZE, curve_points=0)
     batch = len(work.X)
-    engine = make_engine(make_problem(config), IHT(), program(config), batch)
+    engine = make_engine(make_problem(config), IHT(), config, batch)
     triple = jax.vmap(draws.triple, (None, 0), -1)
     seeds = np.asarray(triple(np.uint32(config.seed), np.arange(batch, dtype=np.uint32)))
     return on_all_cores(lambda: run_block(engine, seeds, work.s)[0].theta, batch, True)

@@ -86,7 +86,7 @@ def run(case: dict) -> dict:
     from ihtjax import SweepConfig, sweep
     from ihtjax.solvers.iht import IHT
     from ihtjax.study.benchmark import peak_memory
-    from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, program, resolved
+    from ihtjax.sweeps.engine import check_batch, make_engine, make_problem, resolved
 
     n = case["classes"] * (case["features"] + 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,8 +99,8 @@ def run(case: dict) -> dict:
             curve_points=0,
         )
         problem = make_problem(config)
-        program_of = program(resolved(config, problem))
-        make_engine(problem, IHT(), program_of, check_batch(case["batch"], problem))  # kept for the sweep
+        # Its program is kept for the sweep.
+        make_engine(problem, IHT(), resolved(config, problem), check_batch(case["batch"], problem))
         start_up = time.perf_counter() - began
         sweep(config, Path(folder, "run"), batch=case["batch"])
         seconds = time.perf_counter() - began - start_up

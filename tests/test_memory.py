@@ -13,7 +13,7 @@ from test_sweep import assert_identical
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps import memory
-from ihtjax.sweeps.engine import make_engine, make_problem, program
+from ihtjax.sweeps.engine import make_engine, make_problem
 from ihtjax.sweeps.memory import (
     GROUP_FILES,
     Need,
@@ -52,7 +52,7 @@ def large(wide):
 
 def bytes_of(config, batch):
     """What the compiler says that a batch takes while it runs."""
-    stats = make_engine(make_problem(config), IHT(), program(config), batch).run.memory_analysis()
+    stats = make_engine(make_problem(config), IHT(), config, batch).run.memory_analysis()
     return stats.argument_size_in_bytes + stats.temp_size_in_bytes + stats.output_size_in_bytes
 
 

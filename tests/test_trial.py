@@ -10,9 +10,9 @@ import reference
 from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import IHT
-from ihtjax.sweeps.engine import GPU_BATCH, compiled_once, make_engine, make_problem, program, run_block
+from ihtjax.sweeps.engine import GPU_BATCH, compiled, compiled_once, make_engine, make_problem, program, run_block
 from ihtjax.sweeps.single import run_trial
-from ihtjax.sweeps.trial import curve_steps, run_batch
+from ihtjax.sweeps.trial import curve_steps, run_batch, settings_of
 
 IRIS = make_problem(SweepConfig())
 
@@ -20,7 +20,7 @@ IRIS = make_problem(SweepConfig())
 def run(config, s, trials=8, seed=0):
     """Some trials of one level, and the curve."""
     seeds = np.random.default_rng(seed).integers(2**32, size=(3, trials), dtype=np.uint32)
-    return run_block(make_engine(make_problem(config), IHT(), program(config), 16), seeds, s) + (seeds,)
+    return run_block(make_engine(make_problem(config), IHT(), config, 16), seeds, s) + (seeds,)
 
 
 def compare(config, frame):
@@ -102,7 +102,7 @@ def test_a_lane_depends_on_its_own_seeds_alone():
     """The same trial among others, at another place and in another batch of the same size."""
     config = SweepConfig(steps=200, n_monte=5)
     a, curve_a, seeds = run(config, 6, trials=16)
-    engine = make_engine(make_problem(config), IHT(), program(config), 16)
+    engine = make_engine(make_problem(config), IHT(), config, 16)
     shuffled = np.random.default_rng(1).permutation(16)
     b, curve_b = run_block(engine, seeds[:, shuffled], 6)
     alone, _ = run_block(engine, seeds[:, 3:4], 6)
@@ -166,10 +166,55 @@ def test_levels_share_one_program():
     assert compiled_once.cache_info().misses - before <= 1
 
 
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({"steps": 30}, {"steps": 31}),
+        ({"steps": 40, "n_monte": 5}, {"steps": 7, "n_monte": 5, "ht_tol": 1e-5}),
+        ({"stop_loss": 0.1}, {"stop_loss": 0.2}),
+        ({"step_size": 0.1}, {"step_size": 0.2, "n_monte": 3}),
+        ({"step_size": 0.1}, {"step_size": "certified"}),
+    ],
+)
+def test_what_is_data_makes_no_other_program(one, other):
+    one, other = SweepConfig(**one), SweepConfig(**other)
+    assert program(one) == program(other)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({"n_monte": 5}, {"n_monte": 6}),
+        ({}, {"stop_loss": 0.05}),
+        ({}, {"step_size": 0.2}),
+        ({"curve_points": 3}, {"curve_points": 4}),
+        ({}, {"audit": True}),
+        ({}, {"precision": "float64"}),
+    ],
+)
+def test_what_is_not_data_makes_another(one, other):
+    assert program(SweepConfig(**one)) != program(SweepConfig(**other))
+
+
+def test_results_under_a_shared_program_are_those_of_one_of_its_own():
+    """Steps, a tolerance, a stopping loss and a step size, after others went through the same program."""
+    first = SweepConfig(steps=64, curve_points=9, stop_loss=0.3, step_size=1.0)
+    then = SweepConfig(steps=5, curve_points=9, stop_loss=0.9, step_size=0.25, ht_tol=0.5)
+    seeds = np.random.default_rng(0).integers(2**32, size=(3, 8), dtype=np.uint32)
+    run_block(make_engine(IRIS, IHT(), first, 16), seeds, 6)
+    shared, own = (run_block(make(IRIS, IHT(), then, 16), seeds, 6) for make in (make_engine, compiled))
+    for x, y in zip(jax.tree.leaves(shared), jax.tree.leaves(own)):
+        np.testing.assert_array_equal(x, y)
+    (result, curve), dtype = shared, np.float32
+    assert curve.train_loss.shape == (6, 8) and (result.step_size == dtype(0.25)).all()
+    assert set(result.steps_run) <= {5} and (result.steps_to_stop_loss == -1).all()  # 10 is the first looked at
+
+
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_the_same_program_is_lowered_for_an_accelerator_that_is_not_there(platform):
     """A sweep's program, draws and estimate and all: one loop nest, and nothing that only a CPU could call."""
-    run = functools.partial(run_batch, IRIS, IHT(), program(SweepConfig()))
+    config = SweepConfig()
+    run = functools.partial(run_batch, IRIS, IHT(), config, settings_of(config, IRIS.dtype))
     shapes = jax.ShapeDtypeStruct((3, GPU_BATCH), np.uint32), jax.ShapeDtypeStruct((GPU_BATCH,), np.int32)
     lowered = jax.export.export(jax.jit(run), platforms=[platform])(*shapes).mlir_module()
     assert "custom_call" not in lowered
@@ -220,7 +265,7 @@ def test_stop_loss_freezes_a_trial_and_no_other():
     assert (b.train_loss[stopped] <= 0.08).all()
     for i in np.flatnonzero(stopped):
         shorter = dataclasses.replace(free, steps=int(b.steps_run[i]))
-        at_stop = run_block(make_engine(make_problem(shorter), IHT(), program(shorter), 16), seeds[:, i : i + 1], 9)[0]
+        at_stop = run_block(make_engine(make_problem(shorter), IHT(), shorter, 16), seeds[:, i : i + 1], 9)[0]
         np.testing.assert_array_equal(at_stop.theta[:, 0], b.theta[:, i])
         break
 

@@ -27,7 +27,6 @@ from ihtjax.sweeps.engine import (
     make_engine,
     make_problem,
     one_solver,
-    program,
     resolved,
     run_block,
     triples,
@@ -80,7 +79,7 @@ def bench(
     middle = levels[len(levels) // 2]
 
     # A given step size leaves the Monte Carlo out, and with it most of the time to compile.
-    iteration = program(SweepConfig(steps=RATE_STEPS, step_size=1.0, curve_points=0, precision=config.precision))
+    iteration = SweepConfig(steps=RATE_STEPS, step_size=1.0, curve_points=0, precision=config.precision)
     rates, flop = [], flop_per_lane_step(problem)
     for lanes, s in [(b, middle) for b in batches] + [(batch, s) for s in levels if s != middle]:
         engine = make_engine(problem, one_solver(config), iteration, lanes)
@@ -97,9 +96,9 @@ def bench(
         )
         show.say(f"batch {lanes:5d}, s = {s:3d}: {1e9 / np.median(rate):7.1f} ns per lane-step")
 
-    compile_seconds, engine = _timed(lambda: compiled(problem, one_solver(config), program(config), batch))
+    compile_seconds, engine = _timed(lambda: compiled(problem, one_solver(config), config, batch))
     # The same program's first step alone, with all that comes before and after the iteration.
-    first = make_engine(problem, one_solver(config), program(dataclasses.replace(config, steps=1)), batch)
+    first = make_engine(problem, one_solver(config), dataclasses.replace(config, steps=1), batch)
     timed = {
         "import": [_import_seconds() for _ in range(3)],
         "compile": [compile_seconds],

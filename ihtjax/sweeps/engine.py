@@ -26,10 +26,18 @@ from ihtjax.solvers.base import Solver
 from ihtjax.solvers.registry import solver_named
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
-from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, SweepConfig
+from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.config import MODELS as OPTIONS_OF_MODELS
 from ihtjax.sweeps.constraints import constraint_of, names_in
-from ihtjax.sweeps.trial import CHECK_EVERY, Point, Result, compile_batch, out_of_memory_named
+from ihtjax.sweeps.trial import (
+    CHECK_EVERY,
+    Point,
+    Result,
+    compile_batch,
+    curve_steps,
+    out_of_memory_named,
+    settings_of,
+)
 from ihtjax.text import is_printable, printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
@@ -48,28 +56,36 @@ class Engine(NamedTuple):
     Attributes:
       problem: the objective.
       batch: lanes per call.
-      run: (seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last.
-      certified: whether `run` takes step sizes ``[batch]`` as well, certified ones.
-      n_always: how many parameters are always in.
+      run: (settings, seeds uint32 ``[3, batch]``, s int32 ``[batch]``) -> (`Result`, `Point`), lanes last; it takes
+        step sizes ``[batch]`` as well where the configuration doesn't leave them to the Monte Carlo.
+      config: the options that it is run with.
     """
 
     problem: Problem
     batch: int
     run: Callable
-    certified: bool
-    n_always: int = 0
+    config: SweepConfig
 
 
-# What a compiled program doesn't depend on: which trials there are, what the problem says, and what is stored.
-IGNORED = (*"data target loss problem model solver levels trials seed dense theta".split(), *MODEL_OPTIONS)
+# What a compiled program doesn't depend on: which trials there are, what the problem says, what is stored, and what it
+# takes as data, its `Settings`.
+IGNORED = (
+    *"data target loss problem model solver levels trials seed dense theta steps ht_tol".split(),
+    *MODEL_OPTIONS,
+)
 # The models of a table, by name; `config.MODELS` says which options each takes.
 MODELS: dict[str, Callable[..., Supervised]] = {"linear": Linear, "mlp": MLP}
 
 
 def program(config: SweepConfig) -> SweepConfig:
-    """The configuration with what the compiled program doesn't depend on set to its default."""
+    """The configuration with what its compiled program doesn't depend on set to one value."""
     anything = SweepConfig()
-    return dataclasses.replace(config, **{name: getattr(anything, name) for name in IGNORED})
+    ignored: dict[str, Any] = {name: getattr(anything, name) for name in IGNORED}
+    if config.step_size is not None:
+        ignored |= {"step_size": 1.0, "n_monte": anything.n_monte}
+    if config.stop_loss is not None:
+        ignored |= {"stop_loss": PAPERS_STOP_LOSS}
+    return dataclasses.replace(config, **ignored)
 
 
 def make_problem(config: SweepConfig) -> Problem:
@@ -155,16 +171,18 @@ def one_solver(config: SweepConfig) -> Solver:
 
 
 def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
-    """Compile for a problem, a solver and a `program`; one engine serves all levels, units and sweeps of a process."""
-    return compiled_once(problem, _Program(solver), config, batch)
+    """An engine; one compiled `program` serves all levels, units, settings and sweeps of a process."""
+    return Engine(problem, batch, compiled_once(problem, _Program(solver), program(config), batch), config)
 
 
 def compiled(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
     """The same, compiled anew."""
+    return Engine(problem, batch, _compile(problem, solver, program(config), batch), config)
+
+
+def _compile(problem, solver, config, batch):
     with draws.settings(config.precision):
-        run = compile_batch(problem, solver, config, batch)
-        n_always = problem.n - constraint_of(problem, config).n_counted(problem.n)
-        return Engine(problem, batch, run, config.step_size == CERTIFIED, n_always)
+        return compile_batch(problem, solver, config, batch)
 
 
 class _Program:
@@ -181,8 +199,8 @@ class _Program:
 
 
 @functools.lru_cache(maxsize=32)
-def compiled_once(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Engine:
-    return compiled(problem, of.solver, config, batch)
+def compiled_once(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Callable:
+    return _compile(problem, of.solver, config, batch)
 
 
 def triples(root: int, trials: np.ndarray) -> np.ndarray:
@@ -196,14 +214,24 @@ _triples = jax.jit(jax.vmap(draws.triple, in_axes=(None, 0), out_axes=-1))
 
 def run_block(engine: Engine, seeds: np.ndarray, s: int) -> tuple[Result, Point]:
     """Run one batch of trials of level s; at most ``engine.batch`` triples ``[3, N]``, results as NumPy arrays."""
-    N = seeds.shape[1]
+    config, N = engine.config, seeds.shape[1]
     padded = np.pad(seeds, ((0, 0), (0, engine.batch - N)), mode="edge")
+    levels = np.full(engine.batch, s, np.int32)
     with out_of_memory_named(), draws.settings(str(engine.problem.dtype)):
-        inputs: tuple[np.ndarray, ...] = padded, np.full(engine.batch, s, np.int32)
-        if engine.certified:
-            inputs += (certified_steps(engine.problem, padded[0], s, engine.n_always),)
-        out = jax.device_get(engine.run(*inputs))
-    return jax.tree.map(lambda a: a[..., :N], out)
+        settings = settings_of(config, engine.problem.dtype)
+        given = () if config.step_size is None else (_step_sizes(engine, padded[0], s),)
+        result, curve = jax.device_get(engine.run(settings, padded, levels, *given))
+    points = len(curve_steps(config.steps, config.curve_points))
+    return jax.tree.map(lambda a: a[..., :N], (result, jax.tree.map(lambda a: a[:points], curve)))
+
+
+def _step_sizes(engine, data_seeds, s):
+    """gamma ``[batch]``, where the configuration gives one or asks for certified ones."""
+    problem, config = engine.problem, engine.config
+    if config.step_size != CERTIFIED:
+        return np.full(engine.batch, config.step_size, problem.dtype)
+    n_always = problem.n - constraint_of(problem, config).n_counted(problem.n)
+    return certified_steps(problem, data_seeds, s, n_always)
 
 
 def check_batch(batch: int | None, problem: Problem) -> int:

@@ -13,7 +13,7 @@ from ihtjax.errors import InputError
 from ihtjax.problems.base import Problem
 from ihtjax.solvers.base import Solver
 from ihtjax.sweeps.config import VECTORS, SweepConfig
-from ihtjax.sweeps.engine import Engine, check_batch, make_engine, platform, program, workers
+from ihtjax.sweeps.engine import Engine, check_batch, make_engine, platform, workers
 
 # A unit is some seconds of work, and no more rows than memory holds with ease.
 UNIT_LANE_STEPS = 20_000_000
@@ -99,7 +99,7 @@ def fitting_engines(
     """
     lanes = check_batch(batch, problem)
     while True:
-        engines = {name: make_engine(problem, solver, program(config), lanes) for name, solver in solvers.items()}
+        engines = {name: make_engine(problem, solver, config, lanes) for name, solver in solvers.items()}
         need = largest(filter(None, (needed(engine, config) for engine in engines.values())))
         room = Room(SHARE_OF_FREE * device_memory(), SHARE_OF_FREE * host_memory())
         flights = need.flights(room, workers())

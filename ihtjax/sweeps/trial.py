@@ -18,7 +18,7 @@ from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.audit import VIOLATIONS, Audit, begin_audit, watch
-from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
@@ -72,6 +72,28 @@ class State(NamedTuple):
         return self.solver.theta
 
 
+class Settings(NamedTuple):
+    """What a compiled program takes as data, so that it serves every value.
+
+    Attributes:
+      points: steps at which the curve has its points, int32, the last repeated so that there are ``curve_points``.
+      stop_loss: the training loss that ends a trial, or that is only looked for.
+      ht_tol: the tolerance of HT-stability.
+    """
+
+    points: Any
+    stop_loss: Any
+    ht_tol: Any
+
+
+def settings_of(config: SweepConfig, dtype: np.dtype) -> Settings:
+    """The settings of a configuration, numbers in the problem's type."""
+    points = curve_steps(config.steps, config.curve_points)
+    points = np.pad(points, (0, max(1, config.curve_points) - len(points)), mode="edge")
+    stop_loss = PAPERS_STOP_LOSS if config.stop_loss is None else config.stop_loss
+    return Settings(points, np.asarray(stop_loss, dtype), np.asarray(config.ht_tol, dtype))
+
+
 class Point(NamedTuple):
     """A point of a trial's curve: losses, NaN where there are no test rows, and the size of the support."""
 
@@ -109,18 +131,18 @@ class Result(NamedTuple):
 
 
 def begin(
-    problem: Problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, certified: jax.Array | None = None
+    problem: Problem, config: SweepConfig, seeds: jax.Array, s: jax.Array, step_size: jax.Array | None = None
 ) -> Trial:
     """Draw all that a trial draws, from its seed triple uint32 ``[3]`` and its sparsity level alone.
 
-    ``certified`` is the step size where the configuration asks for a certified one.
+    ``step_size`` is gamma where the configuration doesn't leave it to the Monte Carlo.
     """
     data_seed, init_seed, support_seed = seeds
     train, test = problem.split(draws.stream(draws.DATA, data_seed))
     dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
     constraint = constraint_of(problem, config)
     support = constraint.random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
-    if config.step_size is None:
+    if step_size is None:
         lipschitz = estimate_lipschitz(
             draws.monte_carlo_stream(seeds, s),
             lambda theta: problem.gradient(theta, train),
@@ -132,7 +154,6 @@ def begin(
         )
         step_size = 1 / lipschitz
     else:
-        step_size = jnp.asarray(config.step_size if certified is None else certified, problem.dtype)
         lipschitz = jnp.asarray(jnp.nan, problem.dtype)
     theta0 = jnp.where(support, dense, 0)
     return Trial(s, train, test, theta0, lipschitz, step_size, draws.solver_stream(seeds, s))
@@ -164,12 +185,11 @@ def step(problem: Problem, solver: Solver, config: SweepConfig, k: jax.Array, st
     )
 
 
-def check(problem: Problem, config: SweepConfig, k: jax.Array, state: State, trial: Trial) -> State:
+def check(problem: Problem, stop_loss: jax.Array, k: jax.Array, state: State, trial: Trial) -> State:
     """Record k, if it is the first multiple of 10 whose training loss is at most the stopping loss.
 
     The start isn't looked at: the first such step is 10.
     """
-    stop_loss = PAPERS_STOP_LOSS if config.stop_loss is None else config.stop_loss
     reached = problem.loss(state.theta, trial.train) <= stop_loss
     first = reached & (state.steps_to_stop_loss == NEVER) & (k % CHECK_EVERY == 0)
     return state._replace(steps_to_stop_loss=jnp.where(first, k, state.steps_to_stop_loss))
@@ -185,7 +205,7 @@ def observe(problem: Problem, state: State, trial: Trial) -> Point:
     )
 
 
-def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last: Point) -> Result:
+def end(problem: Problem, config: SweepConfig, settings: Settings, state: State, trial: Trial, last: Point) -> Result:
     """What there is to say of a trial after its last step, where its curve has its last point."""
     theta = state.theta
     gradient = problem.gradient(theta, trial.train)
@@ -195,7 +215,7 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
     constraint = constraint_of(problem, config)
-    certificate = certify(theta, gradient, trial.step_size, trial.s, config.ht_tol, constraint)
+    certificate = certify(theta, gradient, trial.step_size, trial.s, settings.ht_tol, constraint)
     # Where the loss overflows and its gradient does not, the trial diverged all the same.
     certificate = certificate._replace(
         satisfies_eq8=certificate.satisfies_eq8 & finite, ht_stable=certificate.ht_stable & finite
@@ -207,7 +227,7 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
         last.test_loss,
         problem.measure(theta, trial.train),
         {} if trial.test is None else problem.measure(theta, trial.test),
-        jnp.where(stopped, state.steps_to_stop_loss, config.steps),
+        jnp.where(stopped, state.steps_to_stop_loss, settings.points[-1]),
         state.steps_to_stop_loss,
         state.n_support_changes,
         state.last_support_change,
@@ -222,21 +242,28 @@ def end(problem: Problem, config: SweepConfig, state: State, trial: Trial, last:
 
 
 def run_batch(
-    problem: Problem, solver: Solver, config: SweepConfig, seeds: jax.Array, s: jax.Array, *certified
+    problem: Problem,
+    solver: Solver,
+    config: SweepConfig,
+    settings: Settings,
+    seeds: jax.Array,
+    s: jax.Array,
+    step_size: jax.Array | None = None,
 ) -> tuple[Result, Point]:
     """Run a batch of trials in one scan over the points of their curves.
 
     Args:
       problem, solver, config: what is minimised, how, and with which options.
+      settings: those options that are data.
       seeds: uint32 ``[3, B]``; `B` denotes the number of lanes, here and below.
       s: int32 ``[B]``.
-      certified: step sizes ``[B]``, where the configuration asks for certified ones.
+      step_size: gamma ``[B]``, where the configuration doesn't leave it to the Monte Carlo.
 
     Returns:
       A `Result` with B as the last axis of every array, and the curves, a `Point` of ``[points, B]`` arrays.
     """
-    points = curve_steps(config.steps, config.curve_points)
-    trial = lanes(functools.partial(begin, problem, config))(seeds, s, *certified)
+    given = () if step_size is None else (step_size,)
+    trial = lanes(functools.partial(begin, problem, config))(seeds, s, *given)
     never = jnp.full(s.shape, NEVER, jnp.int32)
     zero = jnp.zeros(s.shape, jnp.int32)
     first = lanes(lambda trial: solver.init(objective_of(problem, config, trial), trial.theta0, trial.s, trial.key))(
@@ -246,7 +273,10 @@ def run_batch(
     state = State(first, zero, zero, never, audit)
     step_k, check_k = (
         jax.vmap(f, in_axes=(None, -1, -1), out_axes=-1)
-        for f in (functools.partial(step, problem, solver, config), functools.partial(check, problem, config))
+        for f in (
+            functools.partial(step, problem, solver, config),
+            functools.partial(check, problem, settings.stop_loss),
+        )
     )
 
     def to_next_check(k, state, stop):
@@ -258,9 +288,9 @@ def run_batch(
         k, state = lax.while_loop(lambda carry: carry[0] < stop, lambda carry: to_next_check(*carry, stop), carry)
         return (k, state), lanes(functools.partial(observe, problem))(state, trial)
 
-    (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), points)
+    (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), settings.points)
     last = jax.tree.map(lambda a: a[-1], curve)
-    return lanes(functools.partial(end, problem, config))(state, trial, last), curve
+    return lanes(functools.partial(end, problem, config, settings))(state, trial, last), curve
 
 
 def curve_steps(steps: int, points: int) -> np.ndarray:
@@ -285,10 +315,11 @@ CPU_OPTIONS: Any = {
 
 
 def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Callable:
-    """Compile `run_batch` once for all levels and units: (seeds uint32 ``[3, B]``, s int32 ``[B]``) -> results."""
+    """Compile `run_batch` once for all levels, units and settings: (settings, seeds, s[, step sizes]) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, solver, config))
-    shapes = [jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
-    if config.step_size == CERTIFIED:
+    settings = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), settings_of(config, problem.dtype))
+    shapes = [settings, jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
+    if config.step_size is not None:
         shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
     options: dict[str, Any] | None = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     with out_of_memory_named():
