@@ -258,13 +258,25 @@ def test_progress_names_every_claim_before_it_is_judged(small_run):
 
 def test_what_the_paper_does_not_state_is_called_ours():
     rows = {option.name: option for option in against_paper(SweepConfig(levels=tuple(range(1, 15))))}
-    assert set(rows) == {field.name for field in dataclasses.fields(SweepConfig)}
-    ours = {"target", "loss", "problem", "hidden", "activation", "n_monte", "seed", "init", "standardize", "ht_tol"}
-    ours |= {"curve_points", "precision", "audit", "theta"}
+    had_by_others = {"target", "problem", "hidden", "activation"}
+    assert set(rows) == {field.name for field in dataclasses.fields(SweepConfig)} - had_by_others
+    ours = {"loss", "n_monte", "seed", "init", "standardize", "ht_tol", "curve_points", "precision", "audit", "theta"}
     assert {name for name, option in rows.items() if option.against == OURS} == ours
     assert all(option.against == SAME for name, option in rows.items() if name not in ours)
     stopped = {o.name: o for o in against_paper(SweepConfig(stop_loss=0.05, trials=20))}
     assert stopped["stop_loss"].against == SAME and stopped["trials"].against == DIFFERS
+
+
+@pytest.mark.parametrize(
+    ("config", "had", "not_had"),
+    [
+        (SweepConfig(model="mlp", hidden=4, target="kind"), {"hidden", "activation", "target"}, {"problem"}),
+        (SweepConfig(problem="spline:spline"), {"problem"}, {"data", "model", "loss", "init", "standardize", "target"}),
+    ],
+)
+def test_only_options_that_a_run_has_are_held_against_the_paper(config, had, not_had):
+    names = {option.name for option in against_paper(config)}
+    assert had <= names and not not_had & names
 
 
 OF_THE_DATA = ("rss", "sublevel-sets-bounded", "distinct-values")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ihtjax import InputError, SweepConfig, load, sweep
-from ihtjax.sweeps.engine import differences, instruction_set
+from ihtjax.sweeps.engine import differences, instruction_set, platform
 from ihtjax.sweeps.store.run import RunDirectory
 
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
@@ -80,6 +80,18 @@ def test_a_platform_that_is_not_there_is_refused_in_one_line(tmp_path, argv):
     done = command({"JAX_PLATFORMS": "bogus"}, *argv)
     assert done.returncode == 2 and done.stderr.startswith("ihtjax: error: JAX_PLATFORMS: got 'bogus'")
     assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_platform_that_jax_knows_and_the_machine_lacks_is_named(monkeypatch):
+    """What JAX raises for cuda where its plugin is missing has no words."""
+
+    def raises():
+        raise AssertionError
+
+    monkeypatch.setattr("jax.default_backend", raises)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(InputError, match="^JAX_PLATFORMS: got 'cuda', .*has none.*; unset it, or say cpu$"):
+        platform()
 
 
 def test_a_difference_on_resume_is_named(small, tmp_path):

@@ -333,6 +333,33 @@ def test_wrong_calls_get_one_line(run, capsys, options, says):
     assert code == 2 and err.count("\n") == 1 and says in err
 
 
+def test_what_verify_says_of_a_damaged_certificate_mends_it(run, tmp_path, capsys):
+    """The sweep that it named before left the certificate as it was."""
+    mine = shutil.copytree(run, tmp_path / "run")
+    assert call(capsys, "oracle", mine, "--trials", 2)[0] == 0
+    (path,) = (mine / "certificates").iterdir()
+    path.write_bytes(path.read_bytes()[:-9])
+    code, _, err = call(capsys, "verify", mine)
+    assert code == 1 and err == f"ihtjax oracle {mine} computes damaged certificates again\n"
+    code, out, _ = call(capsys, "oracle", mine, "--trials", 2)
+    assert code == 0 and out.startswith(f"{mine}: 20 trials a level\n")
+    assert call(capsys, "verify", mine)[0] == 0
+
+
+def test_a_warning_is_a_line(capsys, monkeypatch):
+    """Before, it named a line of the package's code."""
+
+    def warns(*args, **kwargs):
+        warnings.warn("some infima are doubtful", RuntimeWarning, stacklevel=2)
+        raise InputError("that was all")
+
+    monkeypatch.setattr("ihtjax.study.optimality.certify_run", warns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        _, _, err = call(capsys, "oracle", "nowhere")
+    assert err.startswith("ihtjax: warning: some infima are doubtful\nihtjax: error: ")
+
+
 def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys):
     config = SweepConfig(data=str(tables["breast_cancer"]), target="kind", levels=(1, 12), trials=2, steps=5, n_monte=2)
     run = sweep(config, tmp_path / "run")

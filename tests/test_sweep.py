@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ihtjax import InputError, SweepConfig, load, summary, sweep
-from ihtjax.sweeps import progress
-from ihtjax.sweeps.engine import estimated_seconds, make_problem, workers
+from ihtjax.sweeps import engine, progress, runner
+from ihtjax.sweeps.engine import estimated_seconds, make_problem
 from ihtjax.sweeps.plan import gaps, plan, unfinished
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
@@ -334,11 +334,25 @@ def test_a_resumed_sweep_says_first_what_is_there(small, run):
         ("sklearn:digits", 650_000, 650_000 * 10_000 * 70e-6 / 2),
     ],
 )
-def test_a_forecast_is_near_what_was_measured(data, networks, measured):
+def test_a_forecast_is_near_what_was_measured(data, networks, measured, monkeypatch):
     """Seconds of sweeping on two cores, or processor seconds over two; digits take 70 microseconds a lane-step."""
+    monkeypatch.setattr(engine, "workers", lambda: 2)
     config = SweepConfig(data=data)
-    forecast = workers() / 2 * estimated_seconds(make_problem(config), config, networks)
+    forecast = estimated_seconds(make_problem(config), config, networks // 64, 64)
     assert 0.8 * measured < forecast < 1.25 * measured
+
+
+def test_a_forecast_counts_the_lanes_that_no_trial_fills(monkeypatch):
+    """A batch of 256 lanes takes as long for one trial; and one batch leaves the other core idle."""
+    monkeypatch.setattr(engine, "workers", lambda: 2)
+
+    def said(trials, levels):
+        units = [Fit("iht", s, 0, trials) for s in levels]
+        notes = Notes()
+        runner._announce(SweepConfig(), make_problem(SweepConfig()), {}, units, 256, notes)
+        return notes.lines[-1].partition("roughly ")[2]
+
+    assert said(1, [3]) == said(256, [3]) == said(1, [3, 4]) != said(1, range(1, 15))
 
 
 @pytest.mark.parametrize("costly", [{"n_monte": 10_000}, {"curve_points": 10_000}, {"audit": True}])
@@ -346,13 +360,13 @@ def test_a_forecast_counts_more_than_the_steps(costly):
     plain = SweepConfig()
     more = dataclasses.replace(plain, **costly)
     problem = make_problem(plain)
-    assert estimated_seconds(problem, more, 15_000) > 1.5 * estimated_seconds(problem, plain, 15_000)
+    assert estimated_seconds(problem, more, 60, 256) > 1.5 * estimated_seconds(problem, plain, 60, 256)
 
 
 def test_a_forecast_of_given_steps_has_no_monte_carlo():
     problem = make_problem(SweepConfig())
     few, many = (SweepConfig(step_size=1.0, n_monte=n) for n in (1, 10_000))
-    assert estimated_seconds(problem, few, 15_000) == estimated_seconds(problem, many, 15_000)
+    assert estimated_seconds(problem, few, 60, 256) == estimated_seconds(problem, many, 60, 256)
 
 
 def test_rough_times_are_said_in_words():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -177,6 +178,7 @@ def verify(run_dir):
       ihtjax verify results/paper
     """
     from ihtjax.sweeps.plan import unfinished
+    from ihtjax.sweeps.store.records import Certify
     from ihtjax.sweeps.store.run import RunDirectory
 
     run = RunDirectory(run_dir).require()
@@ -190,9 +192,12 @@ def verify(run_dir):
         echo(f"{unit}: not computed yet")
     if found.problems or todo:
         foreign = sum(problem.what.startswith("foreign") for problem in found.problems)
+        uncertified = sum(isinstance(unit, Certify) for unit in found.broken)
         advice = []
-        if todo or found.broken or foreign < len(found.problems):
+        if todo or len(found.broken) > uncertified or foreign + uncertified < len(found.problems):
             advice.append("ihtjax sweep, with the options that made the run, computes what is damaged or missing")
+        if uncertified:
+            advice.append(f"ihtjax oracle {run_dir} computes damaged certificates again")
         if foreign:
             advice.append("move foreign files away")
         click.echo("; ".join(advice), err=True)
@@ -238,7 +243,7 @@ def oracle(run_dir, **options):
         optimality.certify_run(run_dir, show=progress.for_stream(), **options)
     except OSError as error:
         raise InputError(f"{_reason(error)}; {kept()}") from error
-    echo(summaries.gaps_in_words(run_dir))
+    echo(f"{summaries.header(run_dir)}\n\n{summaries.gaps_in_words(run_dir)}")
 
 
 @cli.command(short_help="Map all HT-stable points of one split, and where IHT ends.")
@@ -377,9 +382,15 @@ def bench(repeats, **options):
     echo(json.dumps(found, indent=1))
 
 
+def warned(message, category, filename, lineno, file=None, line=None):
+    """A warning as a line, without the place in the code that it comes from."""
+    click.echo(f"ihtjax: warning: {printable(str(message))}", err=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; what a user can mend becomes one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
+    warnings.showwarning = warned
     try:
         sys.exit(cli.main(argv, prog_name="ihtjax", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ihtjax.sweeps.config import SweepConfig
+from ihtjax.sweeps.config import MODEL_OPTIONS, MODELS, SAID_BY_PROBLEM, SweepConfig
 
 SAME, DIFFERS, OURS = "as stated", "differs", "not stated: our choice"
 
@@ -57,9 +57,15 @@ INFERRED = {
 
 
 def against_paper(config: SweepConfig) -> list[Option]:
-    """Every option of a run: its value, and whether the paper states that value, another one, or none."""
+    """Every option that a run has: its value, and whether the paper states that value, another one, or none."""
+    not_had = {name for name in ("problem", "target") if getattr(config, name) is None}
+    not_had |= set(MODEL_OPTIONS).difference(MODELS[config.model])
+    if config.problem is not None:
+        not_had |= set(SAID_BY_PROBLEM)
     rows = []
     for name, value in config.to_json().items():
+        if name in not_had:
+            continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
         if name in STATED:
             values, paper = STATED[name]

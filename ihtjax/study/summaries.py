@@ -250,6 +250,13 @@ def significant(value: float, digits: int) -> str:
     return f"{mantissa}e{int(power)}"
 
 
+def header(run_dir: str | os.PathLike) -> str:
+    """Which run it is: directory, trials, conditions, and how many units are still to be computed."""
+    config, todo = _config(run_dir), len(unfinished(RunDirectory(run_dir)))
+    left = f"\n{todo} unit{'s are' if todo > 1 else ' is'} not computed yet: finish with the command that began the run"
+    return f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}{left * bool(todo)}"
+
+
 def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
     """The summary of a run as text of at most 80 columns, but for its directory: median and quartiles."""
     config, stop_loss = _config(run_dir), table.stop_loss[0]
@@ -266,10 +273,8 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
     def shares(column):
         return [f"{share:.1%}" for share in table[column]]
 
-    todo = len(unfinished(RunDirectory(run_dir)))
-    left = f"\n{todo} unit{'s are' if todo > 1 else ' is'} not computed yet: finish with the command that began the run"
     parts = [
-        f"{run_dir}: {config.trials:,} trials a level\n{conditions(config)}{left * bool(todo)}",
+        header(run_dir),
         f"median [quartiles] over trials{unit(config, '; losses in {}')}",
         text(
             {

@@ -259,16 +259,19 @@ def platform() -> str:
     """
     try:
         return jax.default_backend()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError) as error:  # the latter, without words, of one that only this machine lacks
+        reason = (str(error).splitlines() or ["this machine or this jaxlib has none"])[0]
         asked = os.environ.get("JAX_PLATFORMS")
         raise InputError(
             f"JAX_PLATFORMS: got {asked!r}, which JAX can't use ({reason}); unset it, or say cpu"
         ) from error
 
 
-def estimated_seconds(problem: Problem, config: SweepConfig, networks: int) -> float | None:
-    """Roughly how long so many networks take on this CPU, within a factor of some two or three; None if unknown."""
+def estimated_seconds(problem: Problem, config: SweepConfig, batches: int, lanes: int) -> float | None:
+    """Roughly how long so many batches of so many lanes, filled or not, take on this CPU; None if unknown.
+
+    Within a factor of some two or three.
+    """
     if platform() != "cpu" or problem.nanoseconds is None:
         return None
     n, gradient = problem.n, problem.nanoseconds
@@ -277,7 +280,8 @@ def estimated_seconds(problem: Problem, config: SweepConfig, networks: int) -> f
     step = gradient + h_s + loss * (1 / CHECK_EVERY + config.audit)
     draw = 2 * gradient + h_s + n * NS_DRAWN
     draws = config.n_monte if config.step_size is None else 0
-    return 1e-9 * networks * (config.steps * step + draws * draw + config.curve_points * 2 * loss) / workers()
+    rounds = -(-batches // workers())
+    return 1e-9 * rounds * lanes * (config.steps * step + draws * draw + config.curve_points * 2 * loss)
 
 
 def describe_environment(batch: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import collections
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def sweep(
                 show.say(f"{run.path} {more}")
         lanes = check_batch(batch, problem)
         units = plan(config, list(fingerprints), problem.n, found.whole, found.broken, lanes)
-        _announce(config, problem, found.whole, units, show)
+        _announce(config, problem, found.whole, units, lanes, show)
         # What can fail comes before anything is written or deleted.
         engines: dict[str, Engine] = {}
         flights = workers()
@@ -223,7 +224,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
 
 
 def _announce(
-    config: SweepConfig, problem: Problem, whole: dict[Unit, Any], units: list[Fit], show: progress.Silent
+    config: SweepConfig, problem: Problem, whole: dict[Unit, Any], units: list[Fit], lanes: int, show: progress.Silent
 ) -> None:
     """Say what is there and what will be computed, before the first second of work."""
     show.say(f"{config.problem or config.data}: {problem.words()}, so {problem.n} parameters")
@@ -235,7 +236,7 @@ def _announce(
     if there := sum(unit.stop - unit.start for unit in whole if isinstance(unit, Fit)):
         show.say(f"{there:,} of {there + networks:,} networks are there already, what is left is computed:")
     levels = sorted({unit.s for unit in units if unit.method != DENSE})
-    seconds = estimated_seconds(problem, config, networks)
+    seconds = estimated_seconds(problem, config, len(_batches(units, lanes)), lanes)
     line = f"{networks:,} networks of {config.steps:,} steps, at {len(levels)} sparsity level{'s' * (len(levels) != 1)}"
     line += f" ({written(levels)})" * bool(levels)
     if seconds is not None:
@@ -268,7 +269,7 @@ def _run_stage(executor, engines, config, run, units, environment, show):
     # A damaged baseline is read only once the stage before has made it anew.
     compared = config.dense and any(unit.method != DENSE for unit in units)
     dense_loss = _dense_losses(run, config) if compared else None
-    batches = [(unit, start, stop) for unit in units for start, stop in _batches_between(unit.start, unit.stop, batch)]
+    batches = _batches(units, batch)
 
     def compute(item):
         unit, start, stop = item
@@ -329,11 +330,13 @@ def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> 
     return {"curves": curves_table(unit, curve_steps(config.steps, config.curve_points), curve), "trials": trials}
 
 
-def _batches_between(start: int, stop: int, batch: int) -> Iterator[tuple[int, int]]:
-    while start < stop:
-        end = min(stop, start - start % batch + batch)
-        yield start, end
-        start = end
+def _batches(units: Sequence[Fit], lanes: int) -> list[tuple[Fit, int, int]]:
+    """The batches of units, each with its unit and its trials start .. stop - 1, which share trial // lanes."""
+    batches = []
+    for unit in units:
+        cuts = [unit.start, *range((unit.start // lanes + 1) * lanes, unit.stop, lanes), unit.stop]
+        batches += [(unit, start, stop) for start, stop in itertools.pairwise(cuts)]
+    return batches
 
 
 def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
