@@ -14,6 +14,7 @@ from ihtjax.cli import commands
 from ihtjax.paper.evidence import Evidence
 from ihtjax.paper.judgement import SLIPS, answers, claims, judge
 from ihtjax.paper.stated import DIFFERS, OURS, SAME, against_paper
+from ihtjax.paper.subject import Subject
 from ihtjax.paper.verdicts import (
     FAILS,
     HOLDS,
@@ -86,7 +87,7 @@ def test_what_a_run_lacks_cannot_be_decided(small_claims):
 
 def test_claims_about_iris_are_not_judged_by_other_data(normal):
     run = Evidence(normal)
-    run.config = dataclasses.replace(run.config, data="other.csv")
+    run.subject = Subject(dataclasses.replace(run.config, data="other.csv"), run.stored)
     (found,) = judge(run, only=FIG_9)
     assert found.verdict == UNDECIDED and "Iris" in found.why
 
@@ -209,7 +210,7 @@ def test_a_network_at_a_minimum_that_is_not_ht_stable_has_not_converged(small_ru
     largest = np.abs(theta[on]).min() / off  # of the step sizes at which (8) holds
     for s, step_size, verdict in ((3, 0.99 * largest, HOLDS), (3, 1.01 * largest, FAILS), (7, 0.01, FAILS)):
         result = run_trial(run.config, 3, 42, 21, 84).result._replace(theta=theta, step_size=step_size)
-        run.figure_trial = run_trial(run.config, 3, 42, 21, 84)._replace(s=s, result=result)
+        run.sparse_trial = run_trial(run.config, 3, 42, 21, 84)._replace(s=s, result=result)
         claim = judge_one(run, "fig15-converged")
         assert claim.verdict == verdict, (s, step_size / largest)
         assert "HT-stable within ht_tol = 0.001" in claim.why

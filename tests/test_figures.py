@@ -85,7 +85,7 @@ def test_they_need_nothing_but_the_parquet_files(small_run, monkeypatch):
         raise AssertionError("more than Parquet was asked for")
 
     for name in ("run_trial", "make_problem"):
-        monkeypatch.setattr(f"ihtjax.paper.draw_common.{name}", refuse)
+        monkeypatch.setattr(f"ihtjax.paper.run.{name}", refuse)
     assert [picture.name for picture in drawn(small_run, AGAINST_S)] == list(AGAINST_S)
 
 

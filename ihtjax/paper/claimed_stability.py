@@ -37,7 +37,7 @@ QUESTIONS = Questions()
     "with a limit if that is so on the support alone.",
 )
 def trial_gradient(run: Evidence):
-    c = run.figure_trial.result.certificate
+    c = run.sparse_trial.result.certificate
     on, off, tol = float(c.grad_on_support), float(c.grad_off_support), run.config.ht_tol
     verdict = HOLDS if max(on, off) <= tol else LIMITED if on <= tol else FAILS
     why = (
@@ -54,7 +54,7 @@ def trial_gradient(run: Evidence):
     "The margin of (8), left side minus right, for init, data and support seeds 21, 42, 84; holds if at least 0.",
 )
 def trial_eq8(run: Evidence):
-    c = run.figure_trial.result.certificate
+    c = run.sparse_trial.result.certificate
     why = f"The smallest parameter is {float(c.min_on_support):.3f}, the margin {float(c.ht_margin):.3f}."
     return c.ht_margin, HOLDS if c.satisfies_eq8 else FAILS, why
 
@@ -68,7 +68,7 @@ def trial_eq8(run: Evidence):
     "attains it or the one that does is not HT-stable.",
 )
 def trial_converged(run: Evidence):
-    trial = run.figure_trial
+    trial = run.sparse_trial
     X, y, K = run.split_of(trial.seeds[0])
     theta, search = np.asarray(trial.result.theta, np.float64)[None], Search(SoftmaxRows(X, y, K))
     support = canonical_support(theta != 0, K)
@@ -175,7 +175,7 @@ def of_all(holds: np.ndarray, levels: list[int], remark: str = ""):
     "84 and s = 7; holds if any.",
 )
 def trial_support(run: Evidence):
-    r = run.figure_trial.result
+    r = run.sparse_trial.result
     new = int(((r.theta != 0) & (r.theta0 == 0)).sum())
     why = f"{new} of {int(r.certificate.n_nonzero)} are new; the support changed at {int(r.n_support_changes):,} steps."
     return new, HOLDS if new else FAILS, why

@@ -6,7 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below, logarithmic
+from ihtjax.paper.draw_common import PALE, Picture, key_below, logarithmic
+from ihtjax.paper.run import Run
+from ihtjax.paper.subject import NotEnough
 from ihtjax.study.plots import BLUE, GREY, ORANGE, panels, step_axis, tidy
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.words import unit
@@ -18,16 +20,16 @@ MOST_TRIALS = 10_000  # of a level, so that memory doesn't grow with the run
 def curves(run: Run) -> Picture:
     """Training and test loss along the way: medians over trials, and the quartiles of the training loss."""
     if not run.config.curve_points:
-        raise CannotDraw("the run has no curves (--curve-points 0)")
+        raise NotEnough("the run has no curves (--curve-points 0)")
     levels, dense = run.levels, [("gd", run.n)] * run.has_dense
     if not levels and not dense:
-        raise CannotDraw("no trial is finished yet; go on with: ihtjax sweep")
+        raise NotEnough("no trial is finished yet; go on with: ihtjax sweep")
     shown = min(len(levels), MOST_PANELS - len(dense))
     chosen = [levels[round(i)] for i in np.linspace(0, len(levels) - 1, shown)]
     drawn = [*(("iht", s) for s in chosen), *dense]
     losses = {key: found for key in drawn if (found := losses_along(run, *key)) is not None}
     if not losses:
-        raise CannotDraw("every trial diverged")
+        raise NotEnough("every trial diverged")
 
     count = len(losses)
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
@@ -72,7 +74,7 @@ def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:
     which = {"method": method, "s": s}
     if run.config.trials > MOST_TRIALS:
         which["trial"] = range(MOST_TRIALS)
-    path, columns = run.directory.path, ["trial", "step", "train_loss", "test_loss"]
+    path, columns = run.path, ["trial", "step", "train_loss", "test_loss"]
     ok = read(path, columns=["trial"], filters=which | {"status": "ok"}).column("trial").to_numpy()
     points = read(path, "curves", columns=columns, filters=which).to_pandas()
     points = points[points.trial.isin(ok)].drop(columns="trial")

@@ -11,7 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from scipy import stats
 
-from ihtjax.paper.draw_common import PALE, CannotDraw, Picture, Run, key_below
+from ihtjax.paper.draw_common import PALE, Picture, key_below
+from ihtjax.paper.run import Run
+from ihtjax.paper.subject import NotEnough
 from ihtjax.study.plots import BLUE, GREY, ORANGE, label, tidy
 from ihtjax.sweeps.single import trial_inputs
 
@@ -81,22 +83,22 @@ def features(run: Run) -> Picture:
     """Fig. 6: each feature's values by class, standardised as the trial of the run's single networks sees them."""
     run.check_data()
     inputs = trial_inputs(run.config, 1, **run.seeds)
-    if run.classes > len(CLASS_STYLES):
-        raise CannotDraw(f"{run.classes} classes can't be told apart in one picture, at most {len(CLASS_STYLES)} can")
+    if run.K > len(CLASS_STYLES):
+        raise NotEnough(f"{run.K} classes can't be told apart in one picture, at most {len(CLASS_STYLES)} can")
     feature_names = run.stored["features"]
     shown = min(MOST_FEATURES, len(feature_names))
     figure = Figure(figsize=(max(6, min(14, 2.2 * shown)), 5), layout="constrained")
     ax = figure.subplots()
     jitter = np.random.default_rng(0)
-    width = 0.8 / run.classes
+    width = 0.8 / run.K
     parts = [(inputs["X_train"], inputs["y_train"], True), (inputs["X_test"], inputs["y_test"], False)]
     for X, y, training in parts:
         X, y = X[:MOST_ROWS], y[:MOST_ROWS]
-        for k in range(run.classes):
+        for k in range(run.K):
             marker, color = CLASS_STYLES[k]
             rows = X[y == k]
             for j in range(shown):
-                x = j + (k - (run.classes - 1) / 2) * width + jitter.uniform(-0.35, 0.35, len(rows)) * width
+                x = j + (k - (run.K - 1) / 2) * width + jitter.uniform(-0.35, 0.35, len(rows)) * width
                 face = color if training else "white"
                 ax.plot(x, rows[:, j], marker, color=color, mfc=face, mew=0.8, ms=3.5, alpha=0.8, ls="")
     names = [label(name) for name in feature_names[:shown]]
@@ -132,13 +134,14 @@ def supports(run: Run) -> Picture:
     """Fig. 7, from data: which initial supports lead to which final ones, at s = 7 or the run's middle level."""
     s = run.middle_level
     if s is None:
-        raise CannotDraw("the run has no sparsity level below n, and only there supports can differ")
+        raise NotEnough("the run has no sparsity level below n, and only there supports can differ")
     if run.n > MOST_PARAMETERS:
-        raise CannotDraw(f"{run.n} parameters can't be told apart in one picture, at most {MOST_PARAMETERS} can")
+        raise NotEnough(f"{run.n} parameters can't be told apart in one picture, at most {MOST_PARAMETERS} can")
     start, end = run.supports(s, "theta0"), run.supports(s, "theta")
+    names = [label(name) for name in run.names]
     trials = len(start)
     if not trials:
-        raise CannotDraw(f"no trial at s = {s} ended without diverging")
+        raise NotEnough(f"no trial at s = {s} ended without diverging")
     figure = Figure(figsize=(12, 5.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 3))
 
@@ -158,8 +161,8 @@ def supports(run: Run) -> Picture:
     bar = figure.colorbar(image, ax=right)
     bar.set_label("share finally in the support (%)")
     tick_names = {"fontsize": None if run.n <= 20 else 6}
-    right.set_xticks(range(run.n), run.names, rotation=90, **tick_names)
-    right.set_yticks(range(run.n), run.names, **tick_names)
+    right.set_xticks(range(run.n), names, rotation=90, **tick_names)
+    right.set_yticks(range(run.n), names, **tick_names)
     right.set_xlabel("finally in the support")
     right.set_ylabel("initially in the support")
     if run.n <= 20:
@@ -190,10 +193,10 @@ def support_counts(run: Run) -> Picture:
     if run.n - 1 > MOST_TABLE_COLUMNS:
         levels = [s for s in run.levels if s < run.n][:MOST_TABLE_COLUMNS]
         if not levels:
-            raise CannotDraw("the run has no sparsity level below n")
+            raise NotEnough("the run has no sparsity level below n")
     rows: dict[str, list[int | None]] = {"supports, $n$ choose $s$": [math.comb(run.n, s) for s in levels]}
     if run.subject.is_softmax:
-        distinct = different_networks(run.n, run.classes)
+        distinct = different_networks(run.n, run.K)
         rows["different networks they hold"] = [distinct[s] for s in levels]
     there = [] if run.subject.lacks("theta") else [s for s in levels if s in run.levels]
     reached = {s: _distinct(run.supports(s, "theta")) for s in there}

@@ -10,11 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ihtjax.paper.draw_common import (
-    LANES,
-    CannotDraw,
     Level,
     Picture,
-    Run,
     boxes,
     key_below,
     level_axis,
@@ -23,6 +20,8 @@ from ihtjax.paper.draw_common import (
     trials_text,
 )
 from ihtjax.paper.draw_data import different_networks
+from ihtjax.paper.run import LANES, Run
+from ihtjax.paper.subject import NotEnough
 from ihtjax.study.plots import BLUE, ORANGE, draw_budget, tidy
 from ihtjax.study.starts import restart_budget
 from ihtjax.sweeps.config import CERTIFIED
@@ -70,8 +69,8 @@ def gap(run: Run) -> Picture:
     _needs_certificates(run)
     try:
         levels = run.by_level("gap", "certificates")
-    except CannotDraw:
-        raise CannotDraw("no certificate has a gap: the supports were not enumerated, or all trials diverged") from None
+    except NotEnough:
+        raise NotEnough("no certificate has a gap: the supports were not enumerated, or all trials diverged") from None
     best = {level.label: 100 * level.values.mean() for level in run.by_level("best_support", "certificates")}
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -140,12 +139,12 @@ def step_range(run: Run) -> Picture:
 def restarts(run: Run) -> Picture:
     """How many starts of IHT come near the global optimum of the split of `Run.seeds`, at a few levels."""
     if run.subject.is_softmax:
-        supports = different_networks(run.n, run.classes)
+        supports = different_networks(run.n, run.K)
     else:
         supports = [math.comb(run.n, size) for size in range(run.n + 1)]
     levels = [s for s in run.levels if s < run.n and max(supports[: s + 1]) <= MOST_SUPPORTS]
     if not levels:
-        raise CannotDraw(f"no level s < n of the run has few enough supports to search, at most {MOST_SUPPORTS:,}")
+        raise NotEnough(f"no level s < n of the run has few enough supports to search, at most {MOST_SUPPORTS:,}")
     chosen = [s for s in levels if s in BUDGET_LEVELS]
     if len(chosen) < min(len(BUDGET_LEVELS), len(levels)):
         chosen = sorted({levels[round(i)] for i in np.linspace(0, len(levels) - 1, len(BUDGET_LEVELS))})
@@ -165,7 +164,7 @@ def restarts(run: Run) -> Picture:
 
 def _needs_certificates(run: Run) -> None:
     if not run.has_certificates:
-        raise CannotDraw(f"the run has no certificates; compute them with: ihtjax oracle {run.directory.path}")
+        raise NotEnough(f"the run has no certificates; compute them with: ihtjax oracle {run.path}")
 
 
 def _loss(run: Run, column: str, title: str, label: str) -> Picture:

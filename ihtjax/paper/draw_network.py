@@ -8,7 +8,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ihtjax.paper.draw_common import CannotDraw, Picture, Run, key_below
+from ihtjax.paper.draw_common import Picture, key_below
+from ihtjax.paper.run import Run
+from ihtjax.paper.subject import NotEnough
 from ihtjax.study.plots import BLUE, GREY, ORANGE, THRESHOLD, label, name_axis, tidy, zero_line
 from ihtjax.sweeps.single import SingleTrial
 from ihtjax.sweeps.words import unit
@@ -19,9 +21,9 @@ MOST_NODES = 16
 
 def dense_and_sparse(run: Run) -> Picture:
     """Fig. 2: the dense network and the trained sparse one as graphs, edges by weight."""
-    d, K = run.n // run.classes - 1, run.classes
+    d, K = run.n // run.K - 1, run.K
     if max(d + 1, K) > MOST_NODES:
-        raise CannotDraw(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
+        raise NotEnough(f"a graph of {d} features and {K} classes is too crowded, at most {MOST_NODES} fit")
     sparse, dense = run.sparse_trial, run.dense_trial
     figure = Figure(figsize=(10, 5), layout=ConstrainedLayoutEngine(wspace=0.06))
     axes = figure.subplots(1, 2)
@@ -131,7 +133,7 @@ def gradient(run: Run) -> Picture:
 
 def _trial(run: Run) -> SingleTrial:
     if run.n > MOST_PARAMETERS:
-        raise CannotDraw(f"{run.n} parameters can't be told apart in one row, at most {MOST_PARAMETERS} can")
+        raise NotEnough(f"{run.n} parameters can't be told apart in one row, at most {MOST_PARAMETERS} can")
     return run.sparse_trial
 
 
@@ -158,13 +160,13 @@ def _bars(ax: Axes, run: Run, theta: np.ndarray, label: str) -> list:
 
 
 def _name_axis(ax: Axes, run: Run) -> None:
-    name_axis(ax, run.names)
+    name_axis(ax, [label(name) for name in run.names])
     ax.set_xlabel("parameter" + " ($w$: class, feature; $b$: class)" * run.subject.is_softmax)
 
 
 def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
     """Features and the constant on the left, classes on the right; an edge for each nonzero parameter."""
-    d, K = run.n // run.classes - 1, run.classes
+    d, K = run.n // run.K - 1, run.K
     weights = np.concatenate([theta[: K * d].reshape(K, d), theta[K * d :, None]], axis=1)
     left, right = np.linspace(1, 0, d + 1), np.linspace(0.9, 0.1, K)
     largest = np.abs(weights).max() or 1
@@ -177,7 +179,7 @@ def _graph(ax: Axes, run: Run, theta: np.ndarray) -> None:
                 continue
             style = {"color": BLUE} if w > 0 else {"color": ORANGE, "linestyle": (0, (4, 1.5))}
             ax.plot([0, 1], [left[j], right[k]], linewidth=0.4 + 5 * abs(w) / largest, zorder=1, **style)
-            name = run.names[K * d + k] if j == d else run.names[k * d + j]
+            name = label(run.names[K * d + k if j == d else k * d + j])
             edges.append((left[j], right[k], f"{name} {w:.1f}".replace("-", "−")))
     if len(edges) <= 10:
         for (x, y), (_, _, text) in zip(_apart(edges), edges):

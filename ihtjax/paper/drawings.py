@@ -11,7 +11,9 @@ from matplotlib.transforms import Bbox
 
 from ihtjax.errors import InputError, check, one_of, some_of
 from ihtjax.paper import draw_curves, draw_data, draw_levels, draw_network
-from ihtjax.paper.draw_common import CannotDraw, Run, freeze
+from ihtjax.paper.draw_common import freeze
+from ihtjax.paper.run import Run
+from ihtjax.paper.subject import NotEnough
 from ihtjax.study.plots import save, typeset
 from ihtjax.sweeps.store.files import own_folder
 
@@ -95,7 +97,7 @@ def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
             continue
         try:
             yield Drawn(name, *DRAWINGS[name](run))
-        except (CannotDraw, InputError) as reason:
+        except (NotEnough, InputError) as reason:
             yield Undrawable(name, str(reason))
 
 

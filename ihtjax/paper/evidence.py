@@ -1,25 +1,18 @@
 """What a run says, as the judgement of claims needs it: values by triple and level, certificates, training rows."""
 
-import dataclasses
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ihtjax.errors import InputError
-from ihtjax.paper.subject import PAPERS_METHODS, Subject
-from ihtjax.paper.verdicts import Undecidable
+from ihtjax.paper.run import Run
+from ihtjax.paper.subject import PAPERS_METHODS
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
-from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.engine import content, make_problem
-from ihtjax.sweeps.plan import stored_config, unfinished
-from ihtjax.sweeps.single import SingleTrial, run_trial
+from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.reading import load, read
-from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 
 COLUMNS = (
@@ -31,12 +24,10 @@ CERTIFICATES = (
     "trial s method step_status rss_lower rss_upper lipschitz_lower existence best_support optimization_gap loss"
 ).split()
 MINIMIZER = "minimizer_on_support"
-# Seeds of Figs. 8, 14 and 15: init 21, data 42, support 84.
-FIGURE_TRIAL = {"s": 7, "data_seed": 42, "init_seed": 21, "support_seed": 84}
 
 
-class Evidence:
-    """The finished trials of a run, read once.
+class Evidence(Run):
+    """A run with its finished trials, read once.
 
     Args:
       run_dir: a run directory.
@@ -46,25 +37,13 @@ class Evidence:
     """
 
     def __init__(self, run_dir: str | os.PathLike):
-        run = RunDirectory(run_dir).require()
-        self.path = run.path
-        self.stored = run.record()
-        self.config: SweepConfig = stored_config(self.stored, run.path)
-        self.names: list[str] = self.stored["parameters"]
-        self.n, self.K = len(self.names), len(self.stored["classes"])
-        self.units_missing = len(unfinished(run))
+        super().__init__(run_dir)
+        self.units_missing = len(unfinished(RunDirectory(self.path)))
         columns = [*COLUMNS, *ACCURACIES * ("accuracy" in self.subject.metrics)]
         columns += ["largest_step_rise"] * self.config.audit
-        papers = read(run.path, "trials", columns, {"method": PAPERS_METHODS}, categorical=("method", "status"))
+        papers = read(self.path, "trials", columns, {"method": PAPERS_METHODS}, categorical=("method", "status"))
         self.trials = papers.to_pandas(self_destruct=True)
         self.trials["ended"] = self.trials.status == "ok"
-        self.levels = sorted(int(s) for s in self.trials.s[self.trials.method == "iht"].unique())
-        self.has_dense = bool((self.trials.method == "gd").any())
-        self.has_certificates = any(isinstance(unit, Certify) for unit in run.units())
-
-    @property
-    def subject(self) -> Subject:
-        return Subject(self.config, self.stored)
 
     @functools.cached_property
     def certificates(self) -> pd.DataFrame:
@@ -167,35 +146,11 @@ class Evidence:
         """Training rows of a data seed.
 
         Raises:
-          Undecidable: the run's data can't be read from here, or they aren't what they were.
+          NotEnough: the run's data can't be read from here, or they aren't what they were.
         """
         self.check_data()
         (split,) = training_rows(self.config, [data_seed])
         return split
-
-    def check_data(self) -> None:
-        """Refuse data that aren't those of the run: what is computed from them would be of another run."""
-        data = self.config.data
-        try:
-            fingerprint = content(self.config, make_problem(self.config))
-        except InputError as error:
-            where = "" if data == "iris" or Path(data).is_absolute() else f" (looked for at {Path(data).resolve()})"
-            raise Undecidable(f"The run's data can't be read from here{where}: {error}.") from None
-        if fingerprint != self.stored["data_sha256"]:
-            raise Undecidable(f"The data has changed since the run began: {data}; restore it.")
-
-    @functools.cached_property
-    def figure_trial(self) -> SingleTrial:
-        """The trial of Figs. 8, 14 and 15, run with this run's configuration, which must be of the paper's data.
-
-        Raises:
-          Undecidable: it diverged, or the data aren't what they were.
-        """
-        self.check_data()
-        trial = run_trial(dataclasses.replace(self.config, solver=("iht",)), **FIGURE_TRIAL, batch=self.stored["batch"])
-        if not trial.result.finite:
-            raise Undecidable("The trial of the paper's seeds diverged with this run's configuration.")
-        return trial
 
 
 def in_square(frame: pd.DataFrame, column: str, levels: int) -> np.ndarray:

@@ -19,6 +19,10 @@ LOSSES = {
 }
 
 
+class NotEnough(Exception):
+    """A run doesn't hold what a claim or a figure needs; the text says what, in a clause."""
+
+
 class Subject:
     """What a run minimises, in words.
 

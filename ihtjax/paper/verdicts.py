@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from ihtjax.paper.subject import NotEnough
+
 HOLDS = "holds"
 LIMITED = "holds with a limit"
 FAILS = "does not hold"
@@ -79,15 +81,11 @@ def ruling(rule: Callable[..., str], *found: Interval) -> Ruling:
     )
 
 
-class Undecidable(Exception):
-    """What a claim needs is not to be had; the text says why, in a sentence."""
-
-
-class NoTriples(Undecidable):
+class NoTriples(NotEnough):
     """A statistic was asked of no triple."""
 
     def __init__(self):
-        super().__init__("No triple is finished, without diverging, at all the levels that this needs.")
+        super().__init__("no triple is finished, without diverging, at all the levels that this needs")
 
 
 def bootstrap(sample: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Interval:
@@ -250,7 +248,7 @@ class Question(NamedTuple):
     Attributes:
       id, where, claim, statistic: as in `Claim`.
       decide: maps the evidence to (`Interval`, several by their names, or number; verdict or `Ruling`; why) and
-        perhaps `Claim.seen`, or to a text that says why it can't; it may also raise `Undecidable`.
+        perhaps `Claim.seen`, or to a text that says why it can't; it may also raise `NotEnough`.
       needs: what a run must have for it, as `Subject.lacks` names it.
     """
 
@@ -269,8 +267,8 @@ class Question(NamedTuple):
         """
         try:
             outcome = self.decide(run)
-        except Undecidable as reason:
-            return self.undecided(str(reason))
+        except NotEnough as reason:
+            return self.undecided(f"{str(reason)[0].upper()}{str(reason)[1:]}.")
         if isinstance(outcome, str):
             return self.undecided(outcome)
         found, verdict, why, *seen = outcome
