@@ -27,6 +27,7 @@ from ihtjax.sweeps import progress
 from ihtjax.sweeps.certified import certificates_of
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import content, make_problem
+from ihtjax.sweeps.inputs import splits
 from ihtjax.sweeps.levels import MAX_LEVEL, as_levels, count_levels
 from ihtjax.sweeps.plan import gaps, stored_config, unfinished
 from ihtjax.sweeps.store.reading import load
@@ -86,9 +87,9 @@ def with_oracle(config: SweepConfig) -> tuple[Linear, Certificates, type[Rows]]:
 def training_rows(config: SweepConfig, data_seeds: Iterable[int]) -> Iterator[Split]:
     """The training rows of data seeds, the same that a sweep draws, standardised in float64."""
     problem, _, _ = with_oracle(config)
+    seeds = np.array(list(data_seeds), np.uint32)
+    views, _ = splits(problem, seeds)
     with draws.settings("float64"):
-        seeds = np.array(list(data_seeds), np.uint32)
-        views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
         rows = [problem.rows(jax.tree.map(lambda a, i=i: a[i], views)) for i in range(len(seeds))]
     for X, y in rows:
         yield Split(np.asarray(X, np.float64), y, problem.outputs_per_row)

@@ -1,13 +1,12 @@
 """Step sizes that are certain to be valid, for the trials of a batch."""
 
-import jax
 import numpy as np
 
 from ihtjax.errors import InputError
 from ihtjax.exact.by_loss import Certificates, certificates
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
-from ihtjax.solvers import draws
+from ihtjax.sweeps.inputs import splits
 
 
 def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int, n_always: int = 0) -> np.ndarray:
@@ -32,8 +31,7 @@ def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int, n_always: 
     step_size = require_bound(problem).step_size
     assert isinstance(problem, Linear)
     seeds, back = np.unique(data_seeds, return_inverse=True)
-    with draws.settings(str(problem.dtype)):
-        views, _ = jax.device_get(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed)))(seeds))
+    views, _ = splits(problem, seeds)
     shared = problem.X.astype(np.float64)
     s = s + (n_always + 1) // 2
     steps = []

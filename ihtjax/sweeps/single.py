@@ -16,6 +16,7 @@ from ihtjax.sweeps.audit import VIOLATIONS, structural
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
+from ihtjax.sweeps.inputs import initial, split
 from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
@@ -94,12 +95,10 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
     if not isinstance(problem, Supervised):
         raise InputError(f"problem: {config.problem} has no rows of a table; call its split, draw and loss yourself")
     with draws.settings(config.precision):
-        train, test = problem.split(draws.stream(draws.DATA, data_seed))
+        train, test = split(problem, data_seed)
         X_train, y_train = problem.rows(train)
         X_test, y_test = problem.rows(test)
-        theta = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-        support = constraint_of(problem, config).random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
-        theta0 = np.where(support, theta, 0)
+        theta0 = np.asarray(initial(problem, config, init_seed, support_seed, s))
     return {"X_train": X_train, "y_train": y_train, "X_test": X_test, "y_test": y_test, "theta0": theta0}
 
 
@@ -205,7 +204,7 @@ def _curvature(ran):
     double = ran.config if ran.config.problem else dataclasses.replace(ran.config, precision="float64")
     problem = make_problem(double)
     with draws.settings("float64"):
-        train, _ = problem.split(draws.stream(draws.DATA, np.uint32(ran.seeds[0])))
+        train, _ = split(problem, np.uint32(ran.seeds[0]))
     return curvature_on_support(problem, ran.result.theta, train, ran.config.precision)
 
 

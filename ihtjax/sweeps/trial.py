@@ -20,6 +20,7 @@ from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.audit import VIOLATIONS, Audit, begin_audit, watch
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
+from ihtjax.sweeps.inputs import initial, split
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
@@ -138,10 +139,8 @@ def begin(
     ``step_size`` is gamma where the configuration doesn't leave it to the Monte Carlo.
     """
     data_seed, init_seed, support_seed = seeds
-    train, test = problem.split(draws.stream(draws.DATA, data_seed))
-    dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-    constraint = constraint_of(problem, config)
-    support = constraint.random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
+    train, test = split(problem, data_seed)
+    theta0 = initial(problem, config, init_seed, support_seed, s)
     if step_size is None:
         lipschitz = estimate_lipschitz(
             draws.monte_carlo_stream(seeds, s),
@@ -150,12 +149,11 @@ def begin(
             problem.n,
             s,
             config.n_monte,
-            constraint,
+            constraint_of(problem, config),
         )
         step_size = 1 / lipschitz
     else:
         lipschitz = jnp.asarray(jnp.nan, problem.dtype)
-    theta0 = jnp.where(support, dense, 0)
     return Trial(s, train, test, theta0, lipschitz, step_size, draws.solver_stream(seeds, s))
 
 
