@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -46,6 +47,12 @@ def lane(batched, i):
     return jax.tree.map(lambda a: a[..., i], batched)
 
 
+def with_zeros(table, columns):
+    X = table.X.copy()
+    X[:, columns] = 0
+    return dataclasses.replace(table, X=X)
+
+
 TABLES = {
     "iris": IRIS,
     "two classes, many features": random_table(2, 30),
@@ -53,6 +60,8 @@ TABLES = {
     "five classes": random_table(5, 3),
     "four classes, many features": random_table(4, 17),
     "one feature": random_table(2, 1),
+    "features of zeros": with_zeros(random_table(3, 20), [0, 7]),
+    "few features, some of zeros": with_zeros(random_table(3, 4), [1, 2]),
 }
 
 
@@ -84,7 +93,7 @@ def raw_rows(table, standardize, view):
     X = table.X
     if standardize != "none":
         of = X[seen] if standardize == "train" else X
-        X = (X - of.mean(0)) / of.std(0)
+        X = (X - of.mean(0)) / np.where(of.std(0) == 0, 1, of.std(0))
     return {"train": (X[seen], table.y[seen]), "test": (X[~seen], table.y[~seen])}
 
 

@@ -31,10 +31,12 @@ class Linear(Supervised):
       as of `Supervised`.
     """
 
-    derived = (*Supervised.derived, "_loss", "_gradient")
+    derived = (*Supervised.derived, "_loss", "_gradient", "_seen")
 
     def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
         super().__init__(table, criterion, init, standardize, dtype)
+        # Of features that are 0 on every row, as pixels at an edge are, outputs don't depend: left out of products.
+        self._seen = np.flatnonzero(self.X.any(axis=0))
         self._loss = self._with_batched_loss()
         self._gradient = self._with_batched_gradient()
 
@@ -83,18 +85,24 @@ class Linear(Supervised):
             G = jnp.tensordot(self._rows_with_one().T, weighted, 1, precision=lax.Precision.HIGHEST)
             G = self.criterion.restore(jnp.moveaxis(G, 1, 0))
             db = G[:, -1]
-            dW = (G[:, :-1] - view.mean * db[:, None]) / view.scale
+            mean, scale = self._of_seen(view.mean), self._of_seen(view.scale)
+            dW = (G[:, :-1] - mean * db[:, None]) / scale
+            if len(self._seen) < self.features:
+                dW = jnp.zeros((len(dW), self.features, axis_size), self.dtype).at[:, self._seen].set(dW)
             flat = jnp.concatenate([dW.reshape(-1, dW.shape[-1]), db])
             return jnp.broadcast_to(flat, (self.n, axis_size)).T, True
 
         return gradient
 
     def _shared_row_weights(self, batched, theta, view) -> tuple[jax.Array, Rows]:
-        """Fold each lane's standardisation into its weights: V ``[q, d + 1, lanes]`` acts on the shared rows."""
+        """Fold each lane's standardisation into its weights: V ``[q, d + 1, lanes]`` acts on the shared rows.
+
+        d is the number of features that aren't 0 on every row, here and in what follows.
+        """
         theta, view = jax.tree.map(lanes_last, (theta, view), tuple(batched))
         q, d = self.outputs_per_row, self.features
-        W = theta[: q * d].reshape(q, d, -1) / view.scale
-        b = theta[q * d :] - jnp.sum(W * view.mean, axis=1)
+        W = self._of_seen(theta[: q * d].reshape(q, d, -1)) / self._of_seen(view.scale)
+        b = theta[q * d :] - jnp.sum(W * self._of_seen(view.mean), axis=1)
         return jnp.concatenate([W, b[:, None]], axis=1), view
 
     def _outputs_of_lanes(self, V, weights) -> list:
@@ -104,7 +112,7 @@ class Linear(Supervised):
         if self.features >= UNROLL_LIMIT:
             Z = jnp.tensordot(self._rows_with_one(), D, 1, precision=lax.Precision.HIGHEST)
         else:
-            X = self.X[:, :, None]
+            X = self._rows_with_one()[:, :, None]
             Z = jnp.stack([sum((X[:, f] * d[f] for f in range(len(d) - 1)), d[-1]) for d in jnp.moveaxis(D, 1, 0)], 1)
         if self.criterion.curvature is None:  # on a row that isn't seen it may overflow, and 0 times infinity is NaN
             Z = jnp.where(weights[:, None] > 0, Z, 0)
@@ -115,7 +123,11 @@ class Linear(Supervised):
         return self.criterion.targets(self.y, self.dtype)
 
     def _rows_with_one(self):
-        return np.concatenate([self.X, np.ones((len(self.X), 1), self.dtype)], axis=1)
+        return np.concatenate([self.X[:, self._seen], np.ones((len(self.X), 1), self.dtype)], axis=1)
+
+    def _of_seen(self, array):
+        """Those of the features, on the last axis but that of lanes, which aren't 0 on every row."""
+        return array if len(self._seen) == self.features else array[..., self._seen, :]
 
 
 def parameter_names(outputs: int, features: int) -> list[str]:
