@@ -67,7 +67,7 @@ def test_constant_columns_are_named_where_the_data_is(tables, tmp_path, standard
     frame.to_csv(tmp_path / "a.csv", index=False)
     config = SweepConfig(
         data=str(tmp_path / "a.csv"), target="kind", levels=(15,), trials=2, steps=20, curve_points=0, dense=False,
-        n_monte=5, standardize=standardize,
+        step_size=0.1, standardize=standardize,
     )  # fmt: skip
     sweep(config, tmp_path / "run", show=(notes := Notes()))
     assert notes.lines[1].startswith(f"note: {names} constant: ") and "never move, yet count among" in notes.lines[1]
