@@ -246,7 +246,7 @@ def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
     # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     listening += "import ihtjax.__main__; ihtjax.__main__.main()"
-    command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "20000"]
+    command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "8000"]
     command += ["--step-size", "0.5", "--curve-points", "8"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "run").glob("trials/*.parquet")):

@@ -89,7 +89,7 @@ def test_a_run_that_holds_more_than_was_asked_for_says_so(small, run):
 
 
 def test_a_trial_says_at_which_tolerance_it_is_ht_stable():
-    seeds = "--s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --curve-points 0".split()
+    seeds = "--s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 10 --curve-points 8".split()
     assert call("trial", *seeds, "--ht-tol", 10).stdout.endswith("HT-stable at ht_tol = 10: yes\n")
     assert call("trial", *seeds, "--ht-tol", 1e-9).stdout.endswith("HT-stable at ht_tol = 1e-09: no\n")
 
@@ -136,6 +136,7 @@ def test_commands_of_many_starts_offer_no_option_on_which_nothing_hangs(command,
     assert not any(option in text for option in ("--audit", "--ht-tol", "--curve-points"))
 
 
+SHARED = "--n-monte 10 --curve-points 8".split()  # as `small`
 FEW_STARTS = "--data-seed 5 --starts 8 --steps 20 --step-size 0.5 --plot PLOT".split()
 
 
@@ -144,7 +145,7 @@ FEW_STARTS = "--data-seed 5 --starts 8 --steps 20 --step-size 0.5 --plot PLOT".s
     [
         ["atlas", "--s", "2", *FEW_STARTS, "--csv", "CSV"],
         ["restarts", "--levels", "2", *FEW_STARTS],
-        "trial --s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --plot PLOT".split(),
+        [*"trial --s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20".split(), *SHARED, "--plot", "PLOT"],
         "figures RUN --only fig01,fig09".split(),
     ],
 )

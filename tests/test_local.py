@@ -138,7 +138,7 @@ def test_a_trial_of_a_network_says_how_near_a_strict_local_minimiser_is(tmp_path
     np.savetxt(tmp_path / "curve.csv", rows, delimiter=",", header="x,y", comments="")
     words = ["trial", "--data", str(tmp_path / "curve.csv"), "--target", "y", "--loss", "squared", "--model", "mlp"]
     words += ["--hidden", "1", "--s", "4", "--step-size", "0.5", "--precision", "float64", *SEEDS, "--steps"]
-    code, out, _ = call(capsys, *words, "20000")
+    code, out, _ = call(capsys, *words, "8000")
     assert code == 0 and re.search(
         r"\nleast eigenvalue on the support +[1-9]\S+  \(of the Hessian in float64; largest", out
     )
