@@ -34,7 +34,15 @@ def own(tables, tmp_path_factory):
     data = tmp_path_factory.mktemp("my own") / "wine & co.csv"
     data.write_bytes(tables["wine"].read_bytes())
     config = SweepConfig(
-        data=str(data), target="kind", levels=(2, 4), trials=4, steps=40, n_monte=5, curve_points=0, audit=True, seed=9
+        data=str(data),
+        target="kind",
+        levels=(2, 4),
+        trials=4,
+        steps=40,
+        step_size=0.4,
+        curve_points=0,
+        audit=True,
+        seed=9,
     )
     return sweep(config, tmp_path_factory.mktemp("runs") / "own", batch=16)
 
