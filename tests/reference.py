@@ -16,9 +16,12 @@ def probabilities(theta, X):
     T, _, d = X.shape
     K = theta.shape[-1] // (d + 1)
     W, b = theta[:, : K * d].reshape(T, K, d), theta[:, K * d :]
-    z = W @ X.transpose(0, 2, 1) + b[:, :, None]
-    e = np.exp(z - z.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+    P = W @ X.transpose(0, 2, 1)  # in place from here on: large arrays anew would take longer than their numbers
+    P += b[:, :, None]
+    P -= P.max(1, keepdims=True)
+    np.exp(P, out=P)
+    P /= P.sum(1, keepdims=True)
+    return P
 
 
 def loss(theta, X, y):
@@ -62,5 +65,7 @@ def run_rows(config, rows, trial_inputs):
     X, y, theta0 = (np.stack([i[k] for i in inputs]) for k in ("X_train", "y_train", "theta0"))
     X, theta0, y = X.astype(np.float64), theta0.astype(np.float64), y.astype(int)
     gamma = np.array([r.step_size for r in rows], np.float64)
-    theta, changes, last = iht(theta0, X, y, gamma, np.array([r.s for r in rows]), config.steps)
+    whole = theta0, X, y, gamma, np.array([r.s for r in rows])
+    parts = zip(*(np.array_split(its, -(-len(rows) // 70)) for its in whole))  # that stay in cache
+    theta, changes, last = map(np.concatenate, zip(*(iht(*part, config.steps) for part in parts)))
     return theta, loss(theta, X, y), changes, last

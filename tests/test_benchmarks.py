@@ -30,7 +30,7 @@ def test_growth_measures_sweeps():
     assert point["size"] == 1000 and point["seconds"] > 0 and point["peak_memory_bytes"] > 5e7
 
 
-def test_a_hundredth_of_the_attacks_finds_nothing_bad():
-    found = measured("attack.py", "--only", "hostile", "--only", "bits", "--only", "kills", "--scale", "0.01")
+def test_some_of_the_attacks_find_nothing_bad():
+    found = measured("attack.py", "--only", "hostile", "--only", "bits", "--only", "kills", "--scale", "0.005")
     assert [kind["bad"] for kind in found["kinds"]] == [0] * len(found["kinds"])
     assert {kind["kind"] for kind in found["kinds"]} >= {"hostile", "bits"} and all(k["tried"] for k in found["kinds"])

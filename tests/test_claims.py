@@ -288,7 +288,7 @@ def of_a_file(tmp_path, monkeypatch, tables):
     """A run of a CSV file, named by a relative path."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(tables["wine"], tmp_path / "my.csv")
-    config = SweepConfig(data="my.csv", target="kind", levels=(3,), trials=2, steps=2, n_monte=2, curve_points=0)
+    config = SweepConfig(data="my.csv", target="kind", levels=(3,), trials=2, steps=2, step_size=0.4, curve_points=0)
     run_dir = sweep(config, tmp_path / "run")
     assert judge_one(Evidence(run_dir), "rss").verdict == HOLDS
     return run_dir

@@ -173,7 +173,13 @@ def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):
     row = load(small_run, s=7, trial=4).iloc[0]
     seeds = [x for name in ("data", "init", "support") for x in (f"--{name}-seed", row[f"{name}_seed"])]
     code, out, _ = call(
-        capsys, "trial", "--s", 7, *seeds, *"--steps 300 --n-monte 10 --plot".split(), tmp_path / "a.png"
+        capsys,
+        "trial",
+        "--s",
+        7,
+        *seeds,
+        *"--steps 300 --n-monte 10 --curve-points 8 --plot".split(),
+        tmp_path / "a.png",
     )
     assert code == 0 and f"training loss {row.train_loss:.6g} nats" in out
     assert f"margin of (8)                       {row.ht_margin:.3e}" in out
@@ -187,7 +193,7 @@ def test_trial_reproduces_a_row_and_draws_it(small_run, tmp_path, capsys):
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])
 def test_trial_draws_vectors(tmp_path, capsys, suffix):
     path = tmp_path / f"a.{suffix}"
-    code, _, _ = call(capsys, *TRIAL, *"--s 15 --steps 300 --n-monte 10 --curve-points 0 --plot".split(), path)
+    code, _, _ = call(capsys, *TRIAL, *"--s 15 --steps 300 --n-monte 10 --curve-points 8 --plot".split(), path)
     assert code == 0 and path.stat().st_size > 5000
     if suffix == "svg":
         text = path.read_text()
@@ -240,7 +246,8 @@ def test_an_interrupt_stops_at_once_and_says_how_to_go_on(tmp_path):
     # A shell's background jobs ignore Ctrl-C; a person's foreground command doesn't.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     listening += "import ihtjax.__main__; ihtjax.__main__.main()"
-    command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "20000", "--n-monte", "5"]
+    command = [sys.executable, "-c", listening, "sweep", tmp_path / "run", "--steps", "8000"]
+    command += ["--step-size", "0.5", "--curve-points", "8"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "run").glob("trials/*.parquet")):
         time.sleep(0.01)

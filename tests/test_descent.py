@@ -15,7 +15,7 @@ from ihtjax.sweeps.certified import certified_steps
 from ihtjax.sweeps.engine import make_problem
 from ihtjax.sweeps.store.run import RunDirectory
 
-NET = {"model": "mlp", "hidden": (3,), "levels": (8,), "trials": 10, "steps": 80, "n_monte": 5, "curve_points": 0}
+NET = {"model": "mlp", "hidden": (3,), "levels": (8,), "trials": 10, "steps": 80, "curve_points": 0}
 SIZES = (4, 3, 3)
 
 
@@ -62,6 +62,7 @@ def test_a_summary_has_the_share_without_a_violation(audited):
 @pytest.mark.parametrize("step_size, said", [("0.5", "yes"), ("12", "no")])
 def test_a_trials_text_says_whether_descent_was_verified(capsys, step_size, said):
     words = "trial --s 8 --data-seed 1 --init-seed 2 --support-seed 3 --model mlp --hidden 3 --steps 80 --audit"
+    words += " --precision float64 --curve-points 0"
     code, out, _ = call(capsys, *words.split(), "--step-size", step_size)
     assert code == 0 and f"\nlocal-descent-verified: {said} (" in out and "certified" not in out
     assert (re.search(r"\nn_descent_violations: (\d+) \(steps", out)[1] == "0") == (said == "yes")
@@ -76,11 +77,13 @@ def test_a_trial_that_overflows_is_not_verified(tmp_path):
 @pytest.mark.parametrize("loss", ["cross_entropy", "poisson"])
 def test_columns_are_counted_where_the_curvature_has_no_bound_alone(tmp_path, loss):
     data = {"cross_entropy": {}, "poisson": {"data": "sklearn:diabetes"}}[loss]
-    config = SweepConfig(levels=(2,), trials=3, steps=5, n_monte=3, step_size=1e-6, loss=loss, audit=True, **data)
+    config = SweepConfig(
+        levels=(2,), trials=3, steps=5, step_size=1e-6, loss=loss, audit=True, curve_points=301, **data
+    )
     run = sweep(config, tmp_path / "run")
     counted = loss == "poisson"
     assert ("n_descent_violations" in load(run).columns) == counted == ("structure" in RunDirectory(run).record())
-    off = SweepConfig(**NET | {"trials": 2, "steps": 3})
+    off = SweepConfig(**NET | {"trials": 2, "steps": 3}, step_size=0.5)
     assert "n_descent_violations" not in load(sweep(off, tmp_path / "off")).columns
     assert np.isfinite(load(run).train_loss).all()
 

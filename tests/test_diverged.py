@@ -21,7 +21,7 @@ def judge_one(run, id):
 @pytest.fixture(scope="module")
 def nowhere(tmp_path_factory):
     """A run whose trials all diverged."""
-    config = SweepConfig(levels=(3, 5), trials=12, steps=20, step_size=3.3e38, curve_points=4)
+    config = SweepConfig(levels=(3, 5), trials=12, steps=20, step_size=3.3e38, curve_points=8)
     run_dir = sweep(config, tmp_path_factory.mktemp("diverged") / "nowhere")
     assert (load(run_dir).status == "diverged").all()
     return run_dir
@@ -30,7 +30,7 @@ def nowhere(tmp_path_factory):
 @pytest.fixture(scope="module")
 def partly(tmp_path_factory):
     """A run of which some trials diverged, among them some at one level only."""
-    config = SweepConfig(levels=(2, 3), trials=24, steps=40, n_monte=2, step_size=1e38, curve_points=4)
+    config = SweepConfig(levels=(2, 3), trials=24, steps=40, step_size=1e38, curve_points=8)
     run_dir = certify_run(sweep(config, tmp_path_factory.mktemp("diverged") / "partly"))
     ended = load(run_dir, method="iht").pivot(index="trial", columns="s", values="status") == "ok"
     assert 0 < ended.all(axis=1).sum() < ended.any(axis=1).sum()
@@ -40,7 +40,7 @@ def partly(tmp_path_factory):
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory):
     """A run of which some dense trials diverged, and some ended finite after losses that were not."""
-    config = SweepConfig(levels=(2, 3), trials=60, steps=40, n_monte=2, step_size=5.8e37, curve_points=20)
+    config = SweepConfig(levels=(2, 3), trials=60, steps=40, step_size=5.8e37, curve_points=8)
     return sweep(config, tmp_path_factory.mktemp("diverged") / "overflowing")
 
 

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
+from test_cli import call
 
+import ihtjax
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.engine import differences, instruction_set, platform
 from ihtjax.sweeps.store.run import RunDirectory
@@ -26,18 +29,41 @@ EVERYTHING = {
 }
 
 
-def command(environment, *argv):
-    return subprocess.run(
-        [sys.executable, "-m", "ihtjax", *map(str, argv)],
+# Runs command lines, and prints the code, stdout and stderr of each.
+SEVERAL = """
+import contextlib, io, json, sys
+from ihtjax.__main__ import main
+
+said = []
+for argv in json.loads(sys.stdin.read()):
+    sys.argv[1:] = argv
+    out, err, code = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    said.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(said))
+"""
+
+
+def commands(environment, *each):
+    """What command lines say in one process of this environment: exit code, stdout, stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL],
+        input=json.dumps([[str(a) for a in argv] for argv in each]),
         capture_output=True,
         text=True,
         env=os.environ | environment,
     )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_no_setting_of_jax_changes_the_trials(uncached, small_run, tmp_path):
-    done = command(EVERYTHING, "sweep", tmp_path / "run", *SWEEP)
-    assert done.returncode == 0, done.stderr
+    ((code, _, err),) = commands(EVERYTHING, ["sweep", tmp_path / "run", *SWEEP])
+    assert code == 0, err
     here, there = load(small_run), load(tmp_path / "run")
     for column in here:
         if column in ("theta", "theta0"):
@@ -46,40 +72,45 @@ def test_no_setting_of_jax_changes_the_trials(uncached, small_run, tmp_path):
             assert here[column].equals(there[column]), column
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        "trial --s 7 --data-seed 42 --init-seed 21 --support-seed 84 --steps 50 --n-monte 5",
-        "atlas --s 2 --data-seed 42 --starts 20 --step-size 0.5 --steps 50",
-        "restarts --data-seed 42 --levels 2 --starts 20 --steps 50 --n-monte 5",
-    ],
-)
-def test_no_setting_of_jax_changes_what_is_printed(argv):
-    plain, strange = command({}, *argv.split()), command(EVERYTHING, *argv.split())
-    assert strange.returncode == 0, strange.stderr
-    assert strange.stdout == plain.stdout and len(plain.stdout) > 100
+PRINTED = [
+    "trial --s 7 --data-seed 42 --init-seed 21 --support-seed 84 --steps 50 --n-monte 10 --curve-points 8",
+    "atlas --s 2 --data-seed 42 --starts 20 --step-size 0.5 --steps 50",
+    "restarts --data-seed 42 --levels 2 --starts 20 --steps 50 --step-size 0.5",
+]
+
+
+@pytest.fixture(scope="module")
+def strange():
+    """What each command says where everything is set."""
+    return dict(zip(PRINTED, commands(EVERYTHING, *(argv.split() for argv in PRINTED))))
+
+
+@pytest.mark.parametrize("argv", PRINTED)
+def test_no_setting_of_jax_changes_what_is_printed(strange, argv, capsys):
+    (code, out, err), plain = strange[argv], call(capsys, *argv.split())
+    assert code == 0, err
+    assert out == plain[1] and len(out) > 100
 
 
 def test_the_librarys_own_draws_do_not_depend_on_the_environment():
-    code = "import jax, jax.numpy as jnp, ihtjax; "
-    code += "print(ihtjax.solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2 * (1 + x[0] ** 2)), "
-    code += "jnp.zeros(3), s=2, steps=5).step_size)"
-    results = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
-        ).stdout
-        for environment in ({}, {"JAX_RANDOM_SEED_OFFSET": "5"})
-    }
-    assert len(results) == 1
+    code = "ihtjax.solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2 * (1 + x[0] ** 2)), "
+    code += "jnp.zeros(3), s=2, steps=5).step_size"
+    here = eval(code, {"ihtjax": ihtjax, "jnp": jnp})
+    there = subprocess.run(
+        [sys.executable, "-c", f"import jax, jax.numpy as jnp, ihtjax; print({code})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"JAX_RANDOM_SEED_OFFSET": "5"},
+    ).stdout
+    assert there == f"{here!s}\n"
 
 
-@pytest.mark.parametrize("argv", [["sweep", "run"], ["trial", "--s", "7", *"--data-seed 1 --init-seed 1".split()]])
-def test_a_platform_that_is_not_there_is_refused_in_one_line(tmp_path, argv):
-    argv = [tmp_path / "run" if a == "run" else a for a in argv]
-    argv += ["--support-seed", "1"] if argv[0] == "trial" else []
-    done = command({"JAX_PLATFORMS": "bogus"}, *argv)
-    assert done.returncode == 2 and done.stderr.startswith("ihtjax: error: JAX_PLATFORMS: got 'bogus'")
-    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+def test_a_platform_that_is_not_there_is_refused_in_one_line(tmp_path):
+    trial = "trial --s 7 --data-seed 1 --init-seed 1 --support-seed 1".split()
+    for code, _, err in commands({"JAX_PLATFORMS": "bogus"}, ["sweep", tmp_path / "run"], trial):
+        assert code == 2 and err.startswith("ihtjax: error: JAX_PLATFORMS: got 'bogus'")
+        assert err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_platform_that_jax_knows_and_the_machine_lacks_is_named(monkeypatch):
@@ -94,16 +125,16 @@ def test_a_platform_that_jax_knows_and_the_machine_lacks_is_named(monkeypatch):
         platform()
 
 
-def test_a_difference_on_resume_is_named(small, tmp_path):
+def test_a_difference_on_resume_is_named(small, tmp_path, capsys):
     run = sweep(small, tmp_path / "run")
     units = RunDirectory(run).units()
     for entry in units.values():
         entry["environment"] |= {"jaxlib": "0.1", "xla_flags": "--xla_cpu_max_isa=AVX2"}
     RunDirectory(run).write_units(units)
-    done = command({}, "sweep", run, *[a if a != "20" else "25" for a in SWEEP])
-    assert done.returncode == 0
-    assert "note: jaxlib was 0.1, now it is " in done.stderr
-    assert "note: xla_flags was --xla_cpu_max_isa=AVX2, now it is none" in done.stderr
+    code, _, err = call(capsys, "sweep", run, *[a if a != "20" else "25" for a in SWEEP])
+    assert code == 0
+    assert "note: jaxlib was 0.1, now it is " in err
+    assert "note: xla_flags was --xla_cpu_max_isa=AVX2, now it is none" in err
 
 
 def test_differences_are_of_what_both_know():

@@ -190,7 +190,7 @@ def test_learning_curves_agree_with_pandas(small_run, pictures):
 
 
 def test_learning_curves_leave_out_diverged_trials(tmp_path):
-    wild = SweepConfig(levels=(3,), trials=24, steps=2, step_size=1e38, dense=False, curve_points=2)
+    wild = SweepConfig(levels=(3,), trials=24, steps=2, step_size=1e38, dense=False, curve_points=9)
     run = sweep(wild, tmp_path / "wild", batch=16)
     trials, points = load(run), load(run, "curves")
     bad = trials.trial[trials.status == "diverged"]
@@ -202,7 +202,7 @@ def test_learning_curves_leave_out_diverged_trials(tmp_path):
 
 
 def test_learning_curves_need_curves(small, tmp_path):
-    bare = dataclasses.replace(small, levels=(3,), dense=False, trials=4, curve_points=0)
+    bare = dataclasses.replace(small, levels=(3,), dense=False, trials=4, step_size=0.5, curve_points=0)
     (picture,) = drawn(sweep(bare, tmp_path / "bare"), ["curves"])
     assert isinstance(picture, Undrawable) and "--curve-points 0" in picture.why
 
@@ -263,7 +263,9 @@ def test_odd_names_are_drawn_to_the_letter(small, tmp_path, tables, recwarn):
     frame.columns = [*ODD_NAMES, *frame.columns[len(ODD_NAMES) :]]
     frame["kind"] = frame["kind"].map({"class_0": "$\\frac$", "class_1": "10 $ to 20 $", "class_2": "ä_0"})
     frame.to_csv(tmp_path / "wine$^.csv", index=False)
-    config = dataclasses.replace(small, data=str(tmp_path / "wine$^.csv"), target="kind", levels=(2, 7), trials=8)
+    config = dataclasses.replace(
+        small, data=str(tmp_path / "wine$^.csv"), target="kind", levels=(2, 7), trials=8, step_size=0.4
+    )
     run = certify_run(sweep(config, tmp_path / "run$"), enumerate_supports=False)
     found = {picture.name: picture for picture in drawn(run)}
     undrawn = {name for name, picture in found.items() if isinstance(picture, Undrawable)}

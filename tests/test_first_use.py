@@ -34,7 +34,15 @@ def own(tables, tmp_path_factory):
     data = tmp_path_factory.mktemp("my own") / "wine & co.csv"
     data.write_bytes(tables["wine"].read_bytes())
     config = SweepConfig(
-        data=str(data), target="kind", levels=(2, 4), trials=4, steps=40, n_monte=5, curve_points=0, audit=True, seed=9
+        data=str(data),
+        target="kind",
+        levels=(2, 4),
+        trials=4,
+        steps=40,
+        step_size=0.4,
+        curve_points=0,
+        audit=True,
+        seed=9,
     )
     return sweep(config, tmp_path_factory.mktemp("runs") / "own", batch=16)
 
@@ -67,7 +75,7 @@ def test_constant_columns_are_named_where_the_data_is(tables, tmp_path, standard
     frame.to_csv(tmp_path / "a.csv", index=False)
     config = SweepConfig(
         data=str(tmp_path / "a.csv"), target="kind", levels=(15,), trials=2, steps=20, curve_points=0, dense=False,
-        n_monte=5, standardize=standardize,
+        step_size=0.1, standardize=standardize,
     )  # fmt: skip
     sweep(config, tmp_path / "run", show=(notes := Notes()))
     assert notes.lines[1].startswith(f"note: {names} constant: ") and "never move, yet count among" in notes.lines[1]
@@ -89,7 +97,7 @@ def test_a_run_that_holds_more_than_was_asked_for_says_so(small, run):
 
 
 def test_a_trial_says_at_which_tolerance_it_is_ht_stable():
-    seeds = "--s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --curve-points 0".split()
+    seeds = "--s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 10 --curve-points 8".split()
     assert call("trial", *seeds, "--ht-tol", 10).stdout.endswith("HT-stable at ht_tol = 10: yes\n")
     assert call("trial", *seeds, "--ht-tol", 1e-9).stdout.endswith("HT-stable at ht_tol = 1e-09: no\n")
 
@@ -136,6 +144,7 @@ def test_commands_of_many_starts_offer_no_option_on_which_nothing_hangs(command,
     assert not any(option in text for option in ("--audit", "--ht-tol", "--curve-points"))
 
 
+SHARED = "--n-monte 10 --curve-points 8".split()  # as `small`
 FEW_STARTS = "--data-seed 5 --starts 8 --steps 20 --step-size 0.5 --plot PLOT".split()
 
 
@@ -144,7 +153,7 @@ FEW_STARTS = "--data-seed 5 --starts 8 --steps 20 --step-size 0.5 --plot PLOT".s
     [
         ["atlas", "--s", "2", *FEW_STARTS, "--csv", "CSV"],
         ["restarts", "--levels", "2", *FEW_STARTS],
-        "trial --s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20 --n-monte 5 --plot PLOT".split(),
+        [*"trial --s 3 --data-seed 1 --init-seed 2 --support-seed 3 --steps 20".split(), *SHARED, "--plot", "PLOT"],
         "figures RUN --only fig01,fig09".split(),
     ],
 )

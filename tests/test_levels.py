@@ -9,7 +9,7 @@ from ihtjax import InputError, SweepConfig, certify_run, load, sweep
 from ihtjax.sweeps.levels import count_levels, written
 from tests.conftest import Notes
 
-SMALL = {"trials": 5, "steps": 10, "n_monte": 5, "curve_points": 0}
+SMALL = {"trials": 5, "steps": 10, "step_size": 0.5, "curve_points": 0}
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,9 @@ def counts_csv(tmp_path_factory):
 
 
 RUNS = {
-    "iris": {"loss": "cross_entropy", "levels": (3, 8)},
-    "wine": {"data": "sklearn:wine", "levels": (4, 12)},
-    "breast_cancer": {"data": "sklearn:breast_cancer", "loss": "logistic", "levels": (3, 8)},
+    "iris": {"loss": "cross_entropy", "levels": (3, 8), "step_size": 0.5},
+    "wine": {"data": "sklearn:wine", "levels": (4, 12), "step_size": 0.4},
+    "breast_cancer": {"data": "sklearn:breast_cancer", "loss": "logistic", "levels": (3, 8), "step_size": 0.3},
     "diabetes": {"data": "sklearn:diabetes", "levels": (3, 8), "step_size": "certified"},
     "diabetes, huber": {"data": "sklearn:diabetes", "loss": "huber", "levels": (3, 8), "step_size": "certified"},
     "linnerud": {"data": "sklearn:linnerud", "levels": (3, 8), "step_size": "certified"},
@@ -110,8 +110,8 @@ def measured(loss, y, z):
 def test_a_sweep_ends_where_float64_numpy_ends(name, tmp_path, counts_csv):
     """1,000 steps of Algorithm 1 from each row's inputs with its step size; 20 trials at two levels."""
     options = {"data": counts_csv} | RUNS[name] if name == "counts" else RUNS[name]
-    config = SweepConfig(**{"n_monte": 20} | options, trials=20, steps=1000, curve_points=0, dense=False)
-    frame = load(sweep(config, tmp_path / "run", batch=20))
+    config = SweepConfig(**options, trials=20, steps=1000, curve_points=0, dense=False)
+    frame = load(sweep(config, tmp_path / "run"))
     loss = config.loss or ("cross_entropy" if name == "wine" else "squared")
     metric = {"poisson": "deviance", "squared": "r2", "huber": "r2"}.get(loss, "accuracy")
     rows = list(frame.itertuples())

@@ -97,10 +97,16 @@ def model(loss="cross_entropy", act="tanh", hidden=HIDDEN, **options):
     return MLP(TABLES[loss], LOSSES[loss], hidden, act, **options)
 
 
+VIEWS = {}
+
+
 def views(problem, lanes):
-    """The training views of the first data seeds, lanes last."""
-    split = jax.jit(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed))[0], out_axes=-1))
-    return jax.device_get(split(np.arange(lanes, dtype=np.uint32)))
+    """The training views of the first data seeds, lanes last; they depend on no layer, so one split serves all."""
+    key = problem.table.fingerprint, problem.standardize, str(problem.dtype)
+    if key not in VIEWS:
+        split = jax.jit(jax.vmap(lambda seed: problem.split(draws.stream(draws.DATA, seed))[0], out_axes=-1))
+        VIEWS[key] = jax.device_get(split(np.arange(LANES, dtype=np.uint32)))
+    return lane(VIEWS[key], slice(lanes))
 
 
 def shape_of(problem):

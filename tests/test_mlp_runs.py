@@ -41,7 +41,7 @@ def test_a_share_of_s_for_each_layer_empties_none(tmp_path):
         levels=(10,),
         trials=40,
         steps=50,
-        n_monte=5,
+        step_size=0.2,
         dense=False,
         curve_points=0,
         per="layer",

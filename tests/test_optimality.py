@@ -161,16 +161,16 @@ def as_an_older_version_left_it(run, copy):
 def test_certificates_of_an_older_version_are_read_and_done_again(run, small_run, monkeypatch, tmp_path):
     from ihtjax.study import optimality
 
-    monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
-    whole = certify_run(shutil.copytree(small_run, tmp_path / "new"))
+    monkeypatch.setattr(optimality, "UNIT_TRIALS", 3)
+    whole = certify_run(shutil.copytree(small_run, tmp_path / "new"), trials=7)
     old = as_an_older_version_left_it(whole, tmp_path / "old")
     assert "minimizer_on_support" not in load(old, "certificates").columns
     assert gaps(old).heads_for_stable.isna().all() and "HT-stable" in render_gaps(gaps(old))
-    certify_run(old, trials=5)  # the first unit alone
+    certify_run(old, trials=2)  # the first unit alone
     mixed = load(old, "certificates")
-    assert len(mixed) == 60 and mixed.minimizer_on_support.notna().sum() == 8 * 3
-    assert gaps(old).trials.tolist() == [20, 20, 20] and gaps(old).heads_for_stable.notna().all()
-    certify_run(old)
+    assert len(mixed) == 7 * 3 and mixed.minimizer_on_support.notna().sum() == 3 * 3
+    assert gaps(old).trials.tolist() == [7, 7, 7] and gaps(old).heads_for_stable.notna().all()
+    certify_run(old, trials=7)
     pd.testing.assert_frame_equal(load(old, "certificates"), load(whole, "certificates"))
     assert not RunDirectory(old).survey().problems
 
@@ -268,23 +268,23 @@ def test_what_is_torn_is_computed_again_at_all_its_levels(small_run, tmp_path):
 def test_a_stopped_command_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
     from ihtjax.study import optimality
 
-    monkeypatch.setattr(optimality, "UNIT_TRIALS", 8)
+    monkeypatch.setattr(optimality, "UNIT_TRIALS", 3)
     copy = shutil.copytree(small_run, tmp_path / "run")
     done = []
     whole = optimality.certify_trials
 
     def stops(*args):
         done.append(1)
-        if len(done) == 12:
+        if len(done) == 5:
             raise KeyboardInterrupt
         return whole(*args)
 
     monkeypatch.setattr(optimality, "certify_trials", stops)
     with pytest.raises(KeyboardInterrupt):
-        certify_run(copy)
-    assert len(load(copy, "certificates")) == 8 * 3
-    certify_run(copy)
-    assert len(done) == 12 + 12 and len(load(copy, "certificates")) == 60
+        certify_run(copy, trials=7)
+    assert len(load(copy, "certificates")) == 3 * 3
+    certify_run(copy, trials=7)
+    assert len(done) == 5 + 4 and len(load(copy, "certificates")) == 7 * 3
     assert not RunDirectory(copy).survey().problems
 
 
@@ -308,9 +308,9 @@ def test_another_run_overwrites_certificates_too(small, run, tmp_path):
     assert not list((copy / "certificates").glob("*"))
 
 
-def test_a_trial_that_diverged_has_no_gap(tmp_path):
-    config = SweepConfig(levels=(2, 3), trials=24, steps=2, step_size=3e38, dense=False, curve_points=2)
-    run = certify_run(sweep(config, tmp_path / "run", batch=16))
+def test_a_trial_that_diverged_has_no_gap(small, tmp_path):
+    config = dataclasses.replace(small, levels=(2, 3), steps=2, step_size=3e38, dense=False)
+    run = certify_run(sweep(config, tmp_path / "run"))
     frame = load(run).merge(load(run, "certificates"), on=KEY)
     bad = frame.status == "diverged"
     assert bad.groupby(frame.trial).nunique().max() == 2  # some triple diverged at one level and not at the other
@@ -361,7 +361,9 @@ def test_a_warning_is_a_line(capsys, monkeypatch):
 
 
 def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys):
-    config = SweepConfig(data=str(tables["breast_cancer"]), target="kind", levels=(1, 12), trials=2, steps=5, n_monte=2)
+    config = SweepConfig(
+        data=str(tables["breast_cancer"]), target="kind", levels=(1, 12), trials=2, steps=5, step_size=0.1
+    )
     run = sweep(config, tmp_path / "run")
     code, _, err = call(capsys, "oracle", run)
     assert code == 2 and err.count("\n") == 1
@@ -373,7 +375,9 @@ def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys)
 
 
 def test_another_problem_is_refused(tmp_path, capsys):
-    config = SweepConfig(data="sklearn:diabetes", loss="huber", levels=(2,), trials=2, steps=5, n_monte=2)
+    config = SweepConfig(
+        data="sklearn:diabetes", loss="huber", levels=(2,), trials=2, steps=5, step_size=0.1, curve_points=0
+    )
     code, _, err = call(capsys, "oracle", sweep(config, tmp_path / "run"))
     assert code == 2 and err == (
         "ihtjax: error: huber: no oracle for this problem, expected a linear model under cross_entropy, logistic or "
@@ -408,7 +412,7 @@ def test_the_audit_sees_every_step(certified):
     # The loss of a step and that of a curve point come from two compiled loops, which may round the last bit apart.
     np.testing.assert_allclose(frame.largest_step_rise, frame.max_loss_increase, atol=5e-7)
     np.testing.assert_array_equal(frame.fixed_support_steps, 300 - frame.last_support_change)
-    config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=50.0, audit=True, curve_points=61, dense=False)
+    config = SweepConfig(levels=(5,), trials=10, steps=60, step_size=50.0, audit=True, curve_points=301, dense=False)
     rough = load(sweep(config, certified.parent / "rough"))
     rises = load(certified.parent / "rough", "curves").groupby("trial").train_loss.apply(lambda f: np.diff(f))
     np.testing.assert_allclose(rough.largest_step_rise, [max(rise.max(), 0) for rise in rises], rtol=5e-7)

@@ -31,7 +31,7 @@ import jax, sys
 before = dict(jax.config.values)
 import ihtjax
 for name in ihtjax.__all__: getattr(ihtjax, name)
-config = ihtjax.SweepConfig(levels=(3,), trials=2, steps=5, n_monte=2, precision="float64")
+config = ihtjax.SweepConfig(levels=(3,), trials=2, steps=5, step_size=0.5, precision="float64")
 ihtjax.sweep(config, sys.argv[1])
 assert dict(jax.config.values) == before
 """

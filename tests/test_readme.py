@@ -40,6 +40,6 @@ def test_every_column_is_explained(small_run):
 def test_the_solver_of_ones_own_runs_beside_iht(tmp_path):
     (example,) = [block for block in blocks("python") if "(Solver)" in block]
     exec(example, mine := {"__name__": "mine"})
-    config = SweepConfig(levels=(3,), trials=4, steps=50, n_monte=5, curve_points=0)
+    config = SweepConfig(levels=(3,), trials=4, steps=50, step_size=0.5, curve_points=0)
     run = sweep(config, tmp_path / "run", solver=[solver_named("iht"), mine["Momentum"](beta=0.8)])
     assert sorted(load(run).method.unique()) == ["gd", "iht", "momentum:beta=0.8"]

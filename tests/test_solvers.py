@@ -27,7 +27,7 @@ from tests.test_sweep import assert_identical
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 VECTORS = ["theta", "theta0"]
-FAST = SweepConfig(levels=(3, 7), trials=30, steps=200, n_monte=10, curve_points=4)
+FAST = SweepConfig(levels=(3, 7), trials=30, steps=200, step_size=0.5, curve_points=8)
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def test_a_users_model_and_solver_from_their_files_to_the_comparison(tmp_path, c
     for name in ("spline", "momentum"):
         assert len((EXPERIMENTS / f"{name}.py").read_text().splitlines()) < 60
     options = ["--problem", "spline:diabetes", "--solver", "iht", "--solver", "momentum:Momentum:beta=0.8"]
-    options += "--levels 3,6,10 --trials 60 --steps 2000 --n-monte 20 --curve-points 5 --batch 30".split()
+    options += "--levels 3,6,10 --trials 60 --steps 1000 --step-size 0.5 --curve-points 5 --batch 30".split()
     run = tmp_path / "run"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(ihtjax.__file__).parents[1]), os.getcwd()])}
     argv = [sys.executable, "-m", "ihtjax", "sweep", str(run), *options]

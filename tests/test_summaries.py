@@ -40,7 +40,9 @@ def test_losses_that_rose_and_steps_to_the_stopping_loss_agree_with_pandas(rough
 
 
 def test_without_curves_nothing_is_said_of_rises(small, tmp_path):
-    run = sweep(dataclasses.replace(small, levels=(3,), trials=4, curve_points=0, dense=False), tmp_path / "run")
+    run = sweep(
+        dataclasses.replace(small, levels=(3,), trials=4, step_size=0.5, curve_points=0, dense=False), tmp_path / "run"
+    )
     table = summary(run)
     assert table.loss_rose.isna().all() and re.search(r"^ ?3 +- +\d", render(table, run), re.M)
 
