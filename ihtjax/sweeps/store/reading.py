@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ihtjax.errors import BOOLEAN, InputError, check, one_of, plain, shown
-from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit
+from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit, place
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import schema_of, with_wide_counts
 from ihtjax.sweeps.store.sealed import arrow_reader
@@ -130,7 +130,7 @@ def _source(run: RunDirectory, stored: dict[str, Any], table: str, verify: bool,
     try:
         return arrow_reader(run.read_file(unit, table, entry, stored, verify))
     except Damaged as error:
-        raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
+        raise InputError(f"{run.path / place(unit, table, entry)}: {error}; see: ihtjax verify {run.path}") from error
 
 
 def _distinct_names(columns: Any) -> list[str]:
