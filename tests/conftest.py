@@ -1,16 +1,19 @@
+import hashlib
 import json
 import shutil
 import sys
 
 import matplotlib
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from sklearn import datasets
 
 from ihtjax import SweepConfig, sweep
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.store.records import with_checksum
+from ihtjax.sweeps.store.records import place, places, with_checksum
 from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 
 matplotlib.use("Agg")
 
@@ -28,13 +31,41 @@ class Bowl(Problem):
 """
 
 
+def entries_of(run_dir):
+    """What a run's index lists, as JSON, the later of two lines of a unit."""
+    lines = [line for path in sorted((run_dir / "_log").iterdir()) for line in path.read_bytes().splitlines()]
+    found = {str(entry["unit"]): entry for entry in map(json.loads, lines)}
+    for entry in found.values():
+        del entry["sha256"]
+    return list(found.values())
+
+
+def relist(run_dir, change):
+    """Change what a run's index lists, with right checksums, as somebody would who means harm."""
+    entries = entries_of(run_dir)
+    change(entries)
+    shutil.rmtree(run_dir / "_log")
+    (run_dir / "_log").mkdir()
+    lines = [with_checksum(entry, indent=None) for entry in entries]
+    (run_dir / "_log" / "000001-00000000.jsonl").write_bytes(b"".join(lines))
+
+
+def unlist(run_dir, unit):
+    """Make the index forget a unit."""
+    relist(run_dir, lambda entries: entries.remove(next(e for e in entries if e["unit"] == unit.record)))
+
+
 def forget(run_dir, unit):
     """Make a finished unit one that was never computed."""
     run = RunDirectory(run_dir)
-    units = run.units()
-    for table in units.pop(unit)["files"]:
-        (run.path / unit.path(table)).unlink()
-    run.write_units(units)
+    for key in places(unit, run.units()[unit]):
+        (run.path / key).unlink()
+    unlist(run_dir, unit)
+
+
+def curves_of(run_dir, unit):
+    """Where a unit's curves lie."""
+    return run_dir / place(unit, "curves", RunDirectory(run_dir).units()[unit])
 
 
 def edit(run_dir, name, change):
@@ -43,6 +74,30 @@ def edit(run_dir, name, change):
     del content["sha256"]
     change(content)
     (run_dir / name).write_bytes(with_checksum(content))
+
+
+def as_format_2(run_dir):
+    """The run as versions of format 2 wrote it: a manifest that lists all, and curves named by their unit alone."""
+    entries = []
+    stored = json.loads((run_dir / "config.json").read_text()) | {"format": 2}
+    del stored["sha256"]
+    (run_dir / "config.json").write_bytes(with_checksum(stored))
+    for unit, entry in RunDirectory(run_dir).units().items():
+        files = {}
+        for table in sorted(entry["files"], key=lambda table: table == unit.main_table):
+            path = run_dir / place(unit, table, entry)
+            content = pq.read_table(path)
+            record = record_in(path.read_bytes()) | {"run": stored, "files": dict(files)}
+            del record["format"]
+            path.unlink()
+            data = sealed_parquet(content, record)
+            (run_dir / unit.path(table)).write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            files[table] = {"sha256": digest, "bytes": len(data), "rows": content.num_rows}
+        entries.append({"unit": unit.record, "files": files, "environment": entry["environment"]})
+    (run_dir / "manifest.json").write_bytes(with_checksum({"format": 2, "units": entries}))
+    shutil.rmtree(run_dir / "_log")
+    return run_dir
 
 
 class Notes(progress.Silent):
@@ -76,6 +131,12 @@ def small_run(small, tmp_path_factory):
 def run(small_run, tmp_path):
     """A copy that a test may harm."""
     return shutil.copytree(small_run, tmp_path / "run")
+
+
+@pytest.fixture
+def format_2(run):
+    """The same as versions of format 2 left it."""
+    return as_format_2(run)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ class Results:
             return self.held(unit, table, entry, stored)
         except Damaged:
             later = self.own_entry(unit, stored)
-            if later is None or later == entry:
+            if later is None:
                 raise
             return self.held(unit, table, later, stored)  # its writer was killed before it could list it
 

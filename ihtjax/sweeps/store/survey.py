@@ -74,7 +74,7 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     whole, listing, broken, superseded = {}, {}, [], set()
     for unit, entry in finished(results, there, known.units, stored):
         wrong = results.damage(unit, entry, stored)
-        if wrong and (own := results.own_entry(unit, stored)) and own != entry:
+        if wrong and (own := results.own_entry(unit, stored)):
             superseded |= places(unit, entry)
             entry, wrong = own, results.damage(unit, own, stored)
         listing[unit] = entry
@@ -90,15 +90,17 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     held, orphans = Held(listing), []
     for key in left:
         table, owner = owner_of(key)
-        its_main = owner and table == owner.main_table
-        if owner and not its_main and results.may_replace(key, owner, table, stored, known=key in superseded):
+        main = owner.path(owner.main_table) if owner else ""
+        # A main file that can't be read now may name it.
+        free = main not in there or owner in listing
+        if owner and key != main and free and results.may_replace(key, owner, table, stored, key in superseded):
             orphans.append(key)
             problems.append(
                 Damage(key, "of no finished unit, left by a sweep that was killed; ihtjax sweep deletes it")
             )
         elif owner and results.is_own(key, owner, table, stored) and held.add(owner):
             broken.append(owner)
-            problems.append(Damage(key, "sealed for this unit, and holds something else"))
+            problems.append(Damage(key, "of a unit that has no whole main file"))
         elif owner and _is_of_format_1(results, key, stored, known):
             raise InputError(
                 f"{configuration.path / MANIFEST}: missing or damaged, and {key} is of an earlier version, which kept "
