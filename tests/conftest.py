@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -33,7 +34,7 @@ class Bowl(Problem):
 
 def entries_of(run_dir):
     """What a run's index lists, as JSON, the later of two lines of a unit."""
-    lines = [line for path in sorted((run_dir / "_log").iterdir()) for line in path.read_bytes().splitlines()]
+    lines = [line for path in sorted((run_dir / "_log").glob("*.jsonl")) for line in path.read_bytes().splitlines()]
     found = {str(entry["unit"]): entry for entry in map(json.loads, lines)}
     for entry in found.values():
         del entry["sha256"]
@@ -41,7 +42,9 @@ def entries_of(run_dir):
 
 
 def relist(run_dir, change):
-    """Change what a run's index lists, with right checksums, as somebody would who means harm."""
+    """Change what a run's index or manifest lists, with right checksums, as somebody would who means harm."""
+    if (run_dir / "manifest.json").exists():
+        return edit(run_dir, "manifest.json", lambda content: change(content["units"]))
     entries = entries_of(run_dir)
     change(entries)
     shutil.rmtree(run_dir / "_log")
@@ -66,6 +69,13 @@ def forget(run_dir, unit):
 def curves_of(run_dir, unit):
     """Where a unit's curves lie."""
     return run_dir / place(unit, "curves", RunDirectory(run_dir).units()[unit])
+
+
+def copy_unit(source, run_dir, unit, table):
+    """Copy a unit's file of a table from another run."""
+    (run_dir / table).mkdir(exist_ok=True)
+    key = place(unit, table, RunDirectory(source).units()[unit])
+    return Path(shutil.copy(source / key, run_dir / key))
 
 
 def edit(run_dir, name, change):
@@ -98,6 +108,19 @@ def as_format_2(run_dir):
     (run_dir / "manifest.json").write_bytes(with_checksum({"format": 2, "units": entries}))
     shutil.rmtree(run_dir / "_log")
     return run_dir
+
+
+def as_it_is(run_dir):
+    return run_dir
+
+
+# What lists a run's units: the index of format 3, or the manifest of format 2.
+EITHER = pytest.mark.parametrize("convert", [as_it_is, as_format_2], ids=["index", "manifest"])
+
+
+def is_of_index(problem):
+    """Whether something is wrong with what lists a run's units."""
+    return problem.path == "manifest.json" or problem.path.startswith("_log")
 
 
 class Notes(progress.Silent):

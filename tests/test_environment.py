@@ -1,6 +1,5 @@
 """What the process's environment says of JAX changes no trial, and is recorded where it changes last bits."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import pytest
 
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.engine import differences, instruction_set
-from ihtjax.sweeps.store.run import RunDirectory
+from tests.conftest import entries_of, relist
 
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 EVERYTHING = {
@@ -84,10 +83,8 @@ def test_a_platform_that_is_not_there_is_refused_in_one_line(tmp_path, argv):
 
 def test_a_difference_on_resume_is_named(small, tmp_path):
     run = sweep(small, tmp_path / "run")
-    units = RunDirectory(run).units()
-    for entry in units.values():
-        entry["environment"] |= {"jaxlib": "0.1", "xla_flags": "--xla_cpu_max_isa=AVX2"}
-    RunDirectory(run).write_units(units)
+    earlier = {"jaxlib": "0.1", "xla_flags": "--xla_cpu_max_isa=AVX2"}
+    relist(run, lambda entries: [entry["environment"].update(earlier) for entry in entries])
     done = command({}, "sweep", run, *[a if a != "20" else "25" for a in SWEEP])
     assert done.returncode == 0
     assert "note: jaxlib was 0.1, now it is " in done.stderr
@@ -101,8 +98,7 @@ def test_differences_are_of_what_both_know():
 
 
 def test_the_instruction_set_is_recorded(small_run):
-    entries = json.loads((small_run / "manifest.json").read_text())["units"]
-    assert {entry["environment"]["instruction_set"] for entry in entries} == {instruction_set()}
+    assert {entry["environment"]["instruction_set"] for entry in entries_of(small_run)} == {instruction_set()}
     assert instruction_set()
 
 

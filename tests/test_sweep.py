@@ -21,7 +21,7 @@ from ihtjax.sweeps.engine import estimated_seconds, make_problem, workers
 from ihtjax.sweeps.plan import gaps, plan, unfinished
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
-from tests.conftest import Notes, forget
+from tests.conftest import Notes, entries_of, forget
 
 KEY = ["method", "s", "trial"]
 TEXT = str(pd.Series(["text"]).dtype)  # "str", or "object" before pandas 3
@@ -141,7 +141,7 @@ def test_the_configuration_and_the_environment_are_recorded(small, small_run):
     assert SweepConfig(**stored["config"]) == dataclasses.replace(small, loss="cross_entropy")  # filled in
     assert stored["metrics"] == ["accuracy"]
     assert stored["parameters"][:2] == ["w11", "w12"] and len(stored["data_sha256"]) == 64
-    entry = json.loads((small_run / "manifest.json").read_text())["units"][0]
+    entry = entries_of(small_run)[0]
     assert set(entry["environment"]) == set(
         "ihtjax jax jaxlib platform device instruction_set xla_flags batch matmul_precision".split()
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -85,11 +86,19 @@ class Results:
             if name == unit.main_table and isinstance(unit, Fit) and (theirs := self.whole_entry(unit, stored)):
                 entry, old = theirs, old | places(unit, entry)
                 break
+            if name == unit.main_table and before is None:
+                old |= self._of(unit, tables.keys() - {name})
             self._replace(key, data, unit, name, stored, key in old)
         for key in old - places(unit, entry):
-            if self.may_replace(key, unit, owner_of(key)[0], stored, True):
+            if self.may_replace(key, unit, owner_of(key)[0], stored, known=before is not None):
                 self.storage.delete(key)
         return check_entry(entry, stored)[1]
+
+    def _of(self, unit: Unit, tables: Iterable[str]) -> set[str]:
+        """The files that are called as a unit's of some tables are."""
+        stem = unit.file_name.removesuffix(".parquet")
+        found = {key for table in tables for key in self.storage.list(f"{table}/{stem}")}
+        return {key for key in found if owner_of(key)[1] == unit}
 
     def _replace(self, key: str, data: bytes, unit: Unit, table: str, stored: dict[str, Any], known: bool) -> None:
         """Write where something is: over it if it is the run's, else it is set aside."""
@@ -154,7 +163,9 @@ class Results:
             later = self.own_entry(unit, stored)
             if later is None:
                 raise
-            return self.held(unit, table, later, stored)  # its writer was killed before it could list it
+            with contextlib.suppress(Damaged):
+                return self.held(unit, table, later, stored)  # its writer was killed before it could list it
+            raise
 
     def held(self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any]) -> bytes:
         """The bytes of a unit's file, held against what is recorded of it, its own record and its unit."""

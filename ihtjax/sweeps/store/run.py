@@ -121,7 +121,8 @@ class RunDirectory:
         stored = self.config()
         if stored is None:
             return {}
-        return dict(finished(self.results, there, self.index.read(stored).units, stored))
+        known = self.index.read(stored)
+        return dict(finished(self.configuration, self.results, there, known, stored))
 
     def read_file(
         self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any], verify: bool = True

@@ -10,6 +10,7 @@ from ihtjax.sweeps.store.index import FOLDER, MANIFEST, Index, Known
 from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, owner_of, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.schemas import configurations_in
+from ihtjax.sweeps.store.sealed import has_seal
 from ihtjax.text import printable
 
 
@@ -40,20 +41,30 @@ def nothing() -> Survey:
     return Survey({}, [], [], {}, {}, [], [])
 
 
-def finished(results: Results, keys: list[str], known: Units, stored: dict[str, Any]) -> Iterator[tuple[Unit, dict]]:
+def finished(
+    configuration: Configuration, results: Results, keys: list[str], known: Known, stored: dict[str, Any]
+) -> Iterator[tuple[Unit, dict[str, Any]]]:
     """The units whose main files are there, and those that are known and have lost theirs; no two hold a trial.
 
     Args:
-      results: the run's.
+      configuration, results: the run's.
       keys: its files.
       known: what the index says; of others, their main files do.
       stored: the configuration's record.
+
+    Raises:
+      InputError: a version that kept its record in the manifest alone wrote some of it, and that is lost.
     """
     mains = [unit for table, unit in map(owner_of, keys) if unit and table == unit.main_table]
-    ordered = [unit for unit in mains if unit in known] + [unit for unit in mains if unit not in known]
+    ordered = [unit for unit in mains if unit in known.units] + [unit for unit in mains if unit not in known.units]
     held = Held()
-    for unit in dict.fromkeys([*ordered, *known]):
-        entry = known.get(unit) or results.own_entry(unit, stored)
+    for unit in dict.fromkeys([*ordered, *known.units]):
+        entry = known.units.get(unit) or results.own_entry(unit, stored)
+        if entry is None and _is_of_format_1(results, unit.path(unit.main_table), stored, known):
+            raise InputError(
+                f"{configuration.path / MANIFEST}: missing or damaged, and {unit.path(unit.main_table)} is of an "
+                f"earlier version, which kept its record there alone; {configuration.way_out()}"
+            )
         if entry and held.add(unit):
             yield unit, entry
 
@@ -72,7 +83,7 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     known = index.read(stored)
     problems = configuration.damage() + known.problems
     whole, listing, broken, superseded = {}, {}, [], set()
-    for unit, entry in finished(results, there, known.units, stored):
+    for unit, entry in finished(configuration, results, there, known, stored):
         wrong = results.damage(unit, entry, stored)
         if wrong and (own := results.own_entry(unit, stored)):
             superseded |= places(unit, entry)
@@ -88,26 +99,21 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     if not whole:
         _refuse_results_of_another(configuration, results, there, stored)
     held, orphans = Held(listing), []
-    for key in left:
+    for key in sorted(left, key=lambda key: not _is_main(key)):
         table, owner = owner_of(key)
-        main = owner.path(owner.main_table) if owner else ""
-        # A main file that can't be read now may name it.
-        free = main not in there or owner in listing
-        if owner and key != main and free and results.may_replace(key, owner, table, stored, key in superseded):
+        ours = owner and results.may_replace(key, owner, table, stored, known=key in superseded and not _is_main(key))
+        if owner is None or not ours:
+            problems.append(Damage(key, "foreign, the run does not list it"))
+        elif owner in listing or owner.path(owner.main_table) not in there:
             orphans.append(key)
             problems.append(
                 Damage(key, "of no finished unit, left by a sweep that was killed; ihtjax sweep deletes it")
             )
-        elif owner and results.is_own(key, owner, table, stored) and held.add(owner):
+        elif held.add(owner):
             broken.append(owner)
-            problems.append(Damage(key, "of a unit that has no whole main file"))
-        elif owner and _is_of_format_1(results, key, stored, known):
-            raise InputError(
-                f"{configuration.path / MANIFEST}: missing or damaged, and {key} is of an earlier version, which kept "
-                f"its record there alone; {configuration.way_out()}"
-            )
-        else:
-            problems.append(Damage(key, "foreign, the run does not list it"))
+            problems.append(Damage(key, "of a unit whose main file is damaged"))
+        elif owner not in broken:
+            problems.append(Damage(key, "foreign, another unit holds some of its trials"))
     unlisted = {unit: entry for unit, entry in listing.items() if known.kept.get(unit) != entry}
     if unlisted and not known.problems:
         count = f"{len(unlisted)} unit{'s' * (len(unlisted) != 1)}"
@@ -117,11 +123,21 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     return Survey(whole, broken, problems, listing, unlisted, known.damaged, orphans)
 
 
+def _is_main(key: str) -> bool:
+    """Whether a file is called as a unit's main one is."""
+    table, owner = owner_of(key)
+    return owner is not None and table == owner.main_table
+
+
 def _is_of_format_1(results: Results, key: str, stored: dict[str, Any], known: Known) -> bool:
     """Whether a file was written by a version that kept its record in a manifest alone, and that is lost."""
-    if known.manifest or results.has_seal(key) is not False:
+    try:
+        data = results.get(key)
+    except Damaged:
         return False
-    return stored["format"] < 3 or stored["config_hash"] in configurations_in(results.get(key))
+    if known.manifest or has_seal(data):
+        return False
+    return stored["format"] < 3 or stored["config_hash"] in configurations_in(data)
 
 
 def _refuse_results_of_another(
