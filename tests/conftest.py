@@ -1,20 +1,17 @@
-import hashlib
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from sklearn import datasets
 
+from benchmarks.formats import as_format_2, relist
 from ihtjax import SweepConfig, sweep
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.store.records import place, places, with_checksum
+from ihtjax.sweeps.store.records import place, places
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 
 matplotlib.use("Agg")
 
@@ -30,27 +27,6 @@ class Bowl(Problem):
     def loss(self, theta, view):
         return jnp.sum((theta - 1) ** 2) / 2
 """
-
-
-def entries_of(run_dir):
-    """What a run's index lists, as JSON, the later of two lines of a unit."""
-    lines = [line for path in sorted((run_dir / "_log").glob("*.jsonl")) for line in path.read_bytes().splitlines()]
-    found = {str(entry["unit"]): entry for entry in map(json.loads, lines)}
-    for entry in found.values():
-        del entry["sha256"]
-    return list(found.values())
-
-
-def relist(run_dir, change):
-    """Change what a run's index or manifest lists, with right checksums, as somebody would who means harm."""
-    if (run_dir / "manifest.json").exists():
-        return edit(run_dir, "manifest.json", lambda content: change(content["units"]))
-    entries = entries_of(run_dir)
-    change(entries)
-    shutil.rmtree(run_dir / "_log")
-    (run_dir / "_log").mkdir()
-    lines = [with_checksum(entry, indent=None) for entry in entries]
-    (run_dir / "_log" / "000001-00000000.jsonl").write_bytes(b"".join(lines))
 
 
 def unlist(run_dir, unit):
@@ -76,38 +52,6 @@ def copy_unit(source, run_dir, unit, table):
     (run_dir / table).mkdir(exist_ok=True)
     key = place(unit, table, RunDirectory(source).units()[unit])
     return Path(shutil.copy(source / key, run_dir / key))
-
-
-def edit(run_dir, name, change):
-    """Change a record and give it the right checksum, as somebody would who means harm."""
-    content = json.loads((run_dir / name).read_text())
-    del content["sha256"]
-    change(content)
-    (run_dir / name).write_bytes(with_checksum(content))
-
-
-def as_format_2(run_dir):
-    """The run as versions of format 2 wrote it: a manifest that lists all, and curves named by their unit alone."""
-    entries = []
-    stored = json.loads((run_dir / "config.json").read_text()) | {"format": 2}
-    del stored["sha256"]
-    (run_dir / "config.json").write_bytes(with_checksum(stored))
-    for unit, entry in RunDirectory(run_dir).units().items():
-        files = {}
-        for table in sorted(entry["files"], key=lambda table: table == unit.main_table):
-            path = run_dir / place(unit, table, entry)
-            content = pq.read_table(path)
-            record = record_in(path.read_bytes()) | {"run": stored, "files": dict(files)}
-            del record["format"]
-            path.unlink()
-            data = sealed_parquet(content, record)
-            (run_dir / unit.path(table)).write_bytes(data)
-            digest = hashlib.sha256(data).hexdigest()
-            files[table] = {"sha256": digest, "bytes": len(data), "rows": content.num_rows}
-        entries.append({"unit": unit.record, "files": files, "environment": entry["environment"]})
-    (run_dir / "manifest.json").write_bytes(with_checksum({"format": 2, "units": entries}))
-    shutil.rmtree(run_dir / "_log")
-    return run_dir
 
 
 def as_it_is(run_dir):

@@ -7,12 +7,13 @@ import shutil
 import pandas as pd
 import pytest
 
+from benchmarks.formats import as_format_2
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.records import Fit, with_checksum
 from ihtjax.sweeps.store.run import RunDirectory
-from tests.conftest import EITHER, Notes, as_format_2, curves_of, forget, unlist
+from tests.conftest import EITHER, Notes, curves_of, forget, unlist
 from tests.test_sweep import assert_identical, copy, files
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from benchmarks.formats import entries_of, relist
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.engine import differences, instruction_set
-from tests.conftest import entries_of, relist
 
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 EVERYTHING = {

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.formats import edit, relist
 from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
 from ihtjax.cli.commands import cli
 from ihtjax.sweeps.plan import plan, unfinished
 from ihtjax.sweeps.store.records import Certify, Damage, Damaged, Fit, place, places, without_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
-from tests.conftest import EITHER, as_it_is, copy_unit, edit, is_of_index, relist
+from tests.conftest import EITHER, as_it_is, copy_unit, is_of_index
 
 UNIT = Fit("iht", 3, 0, 20)
 OPTIONS = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()  # those of `small`

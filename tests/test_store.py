@@ -1,7 +1,6 @@
 """A run directory from elsewhere: what it says is checked, and nothing outside it is touched."""
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -13,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.formats import as_format_1, edit, relist
 from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.sweeps.store.files import read_file, write_atomically, write_output
-from ihtjax.sweeps.store.records import Certify, Damaged, Fit, unit_from, unit_of, without_checksum
+from ihtjax.sweeps.store.records import Certify, Damaged, Fit, unit_of, without_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.sealed import arrow_reader, record_in, sealed_parquet
-from tests.conftest import EITHER, Notes, copy_unit, edit, is_of_index, relist
+from tests.conftest import EITHER, Notes, copy_unit, is_of_index
 
 
 def tree(folder):
@@ -429,31 +429,8 @@ def test_certificates_of_more_levels_replace_those_of_fewer_also_when_killed_bef
 
 
 @pytest.fixture
-def format_1(format_2):
-    """The run as the first versions wrote it: no checksums, files by path, no records in them."""
-    run = format_2
-    for name in ("config.json", "manifest.json"):
-        content = json.loads((run / name).read_text())
-        del content["sha256"]
-        for entry in content.get("units", ()):
-            unit = unit_from(entry["unit"])
-            for table in list(entry["files"]):
-                path = run / unit.path(table)
-                pq.write_table(pq.read_table(path), path)
-                of_file = {
-                    "sha256": _sha256(path),
-                    "bytes": path.stat().st_size,
-                    "rows": entry["files"].pop(table)["rows"],
-                }
-                entry["files"][unit.path(table)] = of_file
-        (run / name).write_text(json.dumps(content | {"format": 1}))
-    return run
-
-
-def _sha256(path):
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def format_1(run):
+    return as_format_1(run)
 
 
 def test_a_run_of_format_1_is_read_and_extended(small, small_run, format_1):

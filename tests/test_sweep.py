@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.formats import entries_of
 from ihtjax import InputError, SweepConfig, load, summary, sweep
 from ihtjax.sweeps import progress
 from ihtjax.sweeps.engine import estimated_seconds, make_problem, workers
 from ihtjax.sweeps.plan import gaps, plan, unfinished
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
-from tests.conftest import Notes, entries_of, forget
+from tests.conftest import Notes, forget
 
 KEY = ["method", "s", "trial"]
 TEXT = str(pd.Series(["text"]).dtype)  # "str", or "object" before pandas 3
