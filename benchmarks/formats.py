@@ -16,11 +16,11 @@ MANIFEST = "manifest.json"
 
 
 def edit(run: Path, name: str, change: Callable[[dict], Any]) -> None:
-    """Change a record, and give it the checksum that it then needs."""
+    """Change a record, and give it the checksum that it then needs, which format 1 didn't have."""
     content = json.loads((run / name).read_text())
-    del content["sha256"]
+    content.pop("sha256", None)
     change(content)
-    (run / name).write_bytes(with_checksum(content))
+    (run / name).write_bytes(json.dumps(content).encode() if content.get("format") == 1 else with_checksum(content))
 
 
 def entries_of(run: Path) -> list[dict]:
@@ -74,8 +74,13 @@ def as_format_1(run: Path) -> Path:
     """The run as the first versions wrote it: no checksums, files listed by path, no records in them."""
     as_format_2(run)
     for name in ("config.json", MANIFEST):
-        content = json.loads((run / name).read_text())
-        del content["sha256"]
+        edit(run, name, _in_format_1(run))
+    return run
+
+
+def _in_format_1(run: Path) -> Callable[[dict], None]:
+    def change(content):
+        content["format"] = 1
         for entry in content.get("units", ()):
             unit = unit_from(entry["unit"])
             for table in list(entry["files"]):
@@ -83,8 +88,8 @@ def as_format_1(run: Path) -> Path:
                 pq.write_table(pq.read_table(path), path)
                 its = of_file(path.read_bytes(), entry["files"].pop(table)["rows"])
                 entry["files"][unit.path(table)] = its
-        (run / name).write_text(json.dumps(content | {"format": 1}))
-    return run
+
+    return change
 
 
 def of_file(data: bytes, rows: int) -> dict:

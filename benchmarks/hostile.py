@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from formats import MANIFEST, entries_of, of_file, relist
+from formats import MANIFEST, edit, entries_of, of_file, relist
 from ground import TABLES, Ground
 
 from ihtjax.sweeps.config import SweepConfig
@@ -26,18 +26,15 @@ MINE = "a user's own file"
 def edited(name: str, change: Callable) -> Callable[[Path], None]:
     """Change a record, and give it the checksum and the hash that it then needs."""
 
-    def make(run):
-        content = json.loads((run / name).read_text())
-        del content["sha256"]
+    def apply(content):
         change(content)
         if name == "config.json":
             try:
                 content["config_hash"] = SweepConfig(**content["config"]).hash(content["data_sha256"])
             except (TypeError, ValueError, KeyError):
                 pass
-        (run / name).write_bytes(with_checksum(content))
 
-    return make
+    return lambda run: edit(run, name, apply)
 
 
 def listed(change: Callable[[list], object]) -> Callable[[Path], None]:
