@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.formats import entries_of
-from ihtjax import SweepConfig, certify_run, load, sweep
+from ihtjax import InputError, SweepConfig, certify_run, load, sweep
 from ihtjax.sweeps import plan
 from ihtjax.sweeps.store.index import BATCH
+from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Certify, Fit, place, places
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.storage import Folder
@@ -291,3 +292,11 @@ def test_the_index_is_never_needed(run, small_run):
     assert RunDirectory(run).units() == units and {key for unit in units for key in places(unit, units[unit])}
     assert_identical_rows(run, small_run)
     pd.testing.assert_frame_equal(load(run, verify=False), load(small_run))
+
+
+def test_a_unit_that_can_no_longer_be_read_is_not_left_out_of_what_must_be_there(run):
+    """Later rows are compared with the dense baseline's, which the index may not know yet."""
+    unlist(run, UNIT)
+    (run / UNIT.path("trials")).write_bytes(b"torn")
+    with pytest.raises(InputError, match="cannot read trials of iht, s = 3, trials 0 to 19; see: ihtjax verify"):
+        read(run, units=[UNIT])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -113,3 +114,13 @@ def test_a_lost_configuration_is_made_again_in_the_latest_format_of_the_results(
     assert RunDirectory(format_2).record()["format"] == 3
     sweep(larger, format_2)
     assert format_of(format_2) == 3 and whole(format_2) and len(load(format_2)) == 75
+
+
+def test_an_index_of_another_run_does_not_cost_what_the_manifest_lists(small, earlier, tmp_path):
+    """Files of format 1 have no record of their own to fall back on."""
+    other = certify_run(sweep(dataclasses.replace(small, seed=1), tmp_path / "other"), levels=(3,), trials=2)
+    shutil.copytree(other / "_log", earlier / "_log")
+    before = files(earlier)
+    sweep(small, earlier)
+    certify_run(earlier, levels=(3,), trials=2)
+    assert files(earlier) == before and whole(earlier) and len(load(earlier)) == 60

@@ -35,14 +35,14 @@ class Known(NamedTuple):
     Attributes:
       units: what it records of each unit.
       kept: the same without what stands in damaged files alone, which are deleted once it is written anew.
-      manifest: whether there is a manifest, whole.
+      manifest: the units of the manifest; None if there is none, or it is damaged.
       damaged: the files of the index that are.
       problems: all that is wrong with it.
     """
 
     units: Units
     kept: Units
-    manifest: bool
+    manifest: Units | None
     damaged: list[str]
     problems: list[Damage]
 
@@ -83,7 +83,7 @@ class Index:
         Raises:
           InputError: some of it is of a later format.
         """
-        found = Known({}, {}, False, [], [])
+        found = Known({}, {}, None, [], [])
         found = self._read_manifest(stored, found)
         for key, match in self._files():
             if match is None:
@@ -124,7 +124,7 @@ class Index:
             found.damaged.append(MANIFEST)
             found.problems.append(Damage(MANIFEST, f"{error}; {HELD_ELSEWHERE}"))
             return found
-        return found._replace(units=dict(units), kept=dict(units), manifest=True)
+        return found._replace(units=dict(units), kept=dict(units), manifest=units)
 
     def _units_in(self, key: str, lines: list[bytes], stored: dict[str, Any]) -> tuple[Units, str]:
         """The units in a file's lines, and what is wrong with one of them, if anything is."""

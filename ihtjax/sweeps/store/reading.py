@@ -71,6 +71,9 @@ def read(
     run = RunDirectory(run_dir).require()
     entries = {unit: entry for unit, entry in run.units().items() if table in entry["files"]}
     if units is not None:
+        units = list(units)
+        if lost := [unit for unit in units if unit not in entries]:
+            raise InputError(f"{run.path}: cannot read {table} of {lost[0]}; see: ihtjax verify {run.path}")
         entries = {unit: entries[unit] for unit in units}
     if not entries:
         command = f"ihtjax oracle {run.path}" if table == "certificates" else "the command that began the run"

@@ -85,9 +85,9 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     whole, listing, broken, superseded = {}, {}, [], set()
     for unit, entry in finished(configuration, results, there, known, stored):
         wrong = results.damage(unit, entry, stored)
-        if wrong and (own := results.own_entry(unit, stored)):
+        if wrong and (other := _second_record(results, unit, known, stored)):
             superseded |= places(unit, entry)
-            entry, wrong = own, results.damage(unit, own, stored)
+            entry, wrong = other, results.damage(unit, other, stored)
         listing[unit] = entry
         problems += wrong
         if wrong:
@@ -123,6 +123,14 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     return Survey(whole, broken, problems, listing, unlisted, known.damaged, orphans)
 
 
+def _second_record(results: Results, unit: Unit, known: Known, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """What is recorded of a unit beside the index: in its main file, or in a manifest, as of all files of format 1."""
+    listed = (known.manifest or {}).get(unit)
+    if listed and results.damage(unit, listed, stored):
+        listed = None
+    return results.own_entry(unit, stored) or listed
+
+
 def _is_main(key: str) -> bool:
     """Whether a file is called as a unit's main one is."""
     table, owner = owner_of(key)
@@ -135,7 +143,7 @@ def _is_of_format_1(results: Results, key: str, stored: dict[str, Any], known: K
         data = results.get(key)
     except Damaged:
         return False
-    if known.manifest or has_seal(data):
+    if known.manifest is not None or has_seal(data):
         return False
     return stored["format"] < 3 or stored["config_hash"] in configurations_in(data)
 
