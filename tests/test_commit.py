@@ -294,6 +294,56 @@ def test_the_index_is_never_needed(run, small_run):
     pd.testing.assert_frame_equal(load(run, verify=False), load(small_run))
 
 
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ENOMEM, errno.EACCES])
+def test_a_baseline_that_cannot_be_read_for_a_moment_makes_no_row_without_epsilon(
+    small, small_run, tmp_path, monkeypatch, fault
+):
+    """The index doesn't know it yet, so that its own file is asked."""
+    run, failed = tmp_path / "run", []
+    get = Folder.get
+
+    def fails(self, key):
+        if key.startswith("trials/gd") and not failed:
+            failed.append(key)
+            raise OSError(fault, os.strerror(fault))
+        return get(self, key)
+
+    monkeypatch.setattr(Folder, "get", fails)
+    with pytest.raises(InputError, match="trials/gd-.*: unreadable: .*; see: ihtjax verify"):
+        sweep(small, run)
+    assert failed
+    sweep(small, run)
+    assert_identical(run, small_run)
+
+
+def test_what_cannot_be_read_is_refused_and_not_left_out(run, monkeypatch):
+    unlist(run, UNIT)
+    get = Folder.get
+
+    def fails(self, key):
+        if key == UNIT.path("trials"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return get(self, key)
+
+    monkeypatch.setattr(Folder, "get", fails)
+    for table in ("trials", "curves"):
+        with pytest.raises(InputError, match=f"{UNIT.file_name}: unreadable"):
+            load(run, table)
+
+
+def test_a_sweep_whose_baseline_is_lost_on_the_way_says_so(small, tmp_path, monkeypatch):
+    real = RunDirectory.write_unit
+
+    def loses(self, unit, *args):
+        real(self, unit, *args)
+        if unit.method == "gd":
+            (self.path / unit.path("trials")).unlink()
+
+    monkeypatch.setattr(RunDirectory, "write_unit", loses)
+    with pytest.raises(InputError, match="no dense baseline of trials 0 to 19"):
+        sweep(small, tmp_path / "run")
+
+
 def test_a_unit_that_can_no_longer_be_read_is_not_left_out_of_what_must_be_there(run):
     """Later rows are compared with the dense baseline's, which the index may not know yet."""
     unlist(run, UNIT)

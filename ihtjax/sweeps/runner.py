@@ -40,7 +40,7 @@ from ihtjax.sweeps.engine import (
 from ihtjax.sweeps.executors import Executor, Threads
 from ihtjax.sweeps.levels import written
 from ihtjax.sweeps.memory import fitting_engines
-from ihtjax.sweeps.plan import extend, plan, stages, stored_config, unfinished
+from ihtjax.sweeps.plan import extend, gaps, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Damage, Fit, Unit, owner_of
 from ihtjax.sweeps.store.run import RunDirectory
@@ -337,10 +337,12 @@ def _batches_between(start: int, stop: int, batch: int) -> Iterator[tuple[int, i
 
 
 def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
-    """Training losses of the dense baselines that are stored, by trial; NaN where there is none yet."""
+    """Training losses of the dense baselines that are stored, by trial."""
     losses = np.full(config.trials, np.nan, config.precision)
     units = [unit for unit in run.units() if isinstance(unit, Fit) and unit.method == DENSE]
-    if units:
-        dense = read(run.path, columns=["trial", "train_loss"], units=units).to_pandas()
-        losses[dense.trial] = dense.train_loss
+    if lost := gaps([(unit.start, unit.stop) for unit in units], config.trials):
+        start, stop = lost[0]
+        raise InputError(f"{run.path}: no dense baseline of trials {start} to {stop - 1}; the same command computes it")
+    dense = read(run.path, columns=["trial", "train_loss"], units=units).to_pandas()
+    losses[dense.trial] = dense.train_loss
     return losses

@@ -41,6 +41,10 @@ class Damaged(ValueError):
     """A record that can't be what was written; the text says why."""
 
 
+class Unreadable(Damaged):
+    """A file that the system doesn't read now; it may be whole."""
+
+
 class Damage(NamedTuple):
     """Something wrong with a run directory: a file, and what is wrong with it."""
 

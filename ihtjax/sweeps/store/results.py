@@ -1,6 +1,7 @@
 """A run's result files: written so that a unit is finished once its main file is there, and read as what they are."""
 
 import contextlib
+import errno
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from ihtjax.sweeps.store.records import (
     Damaged,
     Fit,
     Unit,
+    Unreadable,
     check_entry,
     owner_of,
     place,
@@ -43,13 +45,14 @@ class Results:
         return sorted(key for key in found if not any(part[0] == "_" for part in key.split("/")))
 
     def get(self, key: str) -> bytes:
-        """What is there; `Damaged` if nothing is, or it can't be read."""
+        """What is there; `Damaged` if nothing is, or it is no file, `Unreadable` if it can't be read."""
         try:
             return self.storage.get(key)
         except FileNotFoundError:
             raise Damaged("missing") from None
         except OSError as error:
-            raise Damaged(f"unreadable: {error.strerror}") from error
+            no_file = error.errno in (None, errno.ELOOP)
+            raise (Damaged if no_file else Unreadable)(f"unreadable: {error.strerror}") from error
 
     # Writing.
 
@@ -136,15 +139,25 @@ class Results:
 
     def own_entry(self, unit: Unit, stored: dict[str, Any]) -> dict[str, Any] | None:
         """What a unit's main file records of the unit; None unless that file is whole and the unit's."""
-        with contextlib.suppress(Damaged, KeyError, TypeError):
+        with contextlib.suppress(Unreadable):
+            return self.main_entry(unit, stored)
+        return None
+
+    def main_entry(self, unit: Unit, stored: dict[str, Any]) -> dict[str, Any] | None:
+        """The same; `Unreadable` if the file is there and nobody can tell."""
+        try:
             data = self.get(unit.path(unit.main_table))
             record = record_in(data)
-            if record is not None and is_record_of(record, unit, unit.main_table, stored):
-                its = record["files"] | {unit.main_table: _of_file(data, record["rows"])}
-                _, entry = check_entry({**record, "files": its}, stored)
-                check_content(data, unit, unit.main_table, stored)
-                return entry
-        return None
+            if record is None or not is_record_of(record, unit, unit.main_table, stored):
+                return None
+            its = record["files"] | {unit.main_table: _of_file(data, record["rows"])}
+            _, entry = check_entry({**record, "files": its}, stored)
+            check_content(data, unit, unit.main_table, stored)
+            return entry
+        except Unreadable:
+            raise
+        except (Damaged, KeyError, TypeError):
+            return None
 
     def whole_entry(self, unit: Unit, stored: dict[str, Any]) -> dict[str, Any] | None:
         """The same; None unless the unit's other files are whole, too."""

@@ -13,7 +13,7 @@ from ihtjax.errors import PATH, InputError, check
 from ihtjax.sweeps.store import files, index, results
 from ihtjax.sweeps.store.configuration import KEY, Configuration
 from ihtjax.sweeps.store.index import FOLDER, MANIFEST, Index
-from ihtjax.sweeps.store.records import TABLES, Damage, Damaged, Unit, Units, owner_of, places
+from ihtjax.sweeps.store.records import TABLES, Certify, Damage, Damaged, Unit, Units, owner_of, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.storage import Folder
 from ihtjax.sweeps.store.survey import Survey, finished, survey
@@ -173,6 +173,8 @@ class RunDirectory:
         """
         stored = self.configuration.in_this_format()
         self.index.add(self.results.write(unit, tables, environment, stored, before))
+        if before is not None or isinstance(unit, Certify):
+            self.index.flush()  # what it says of the unit is not so any more
 
     def mend(self, found: Survey) -> None:
         """Make the index say what was found, and delete what belongs to no unit."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ihtjax.errors import InputError
 from ihtjax.sweeps.store.configuration import KEY, Configuration
 from ihtjax.sweeps.store.index import FOLDER, MANIFEST, Index, Known
-from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, owner_of, places
+from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, Unreadable, owner_of, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.schemas import configurations_in
 from ihtjax.sweeps.store.sealed import has_seal
@@ -42,7 +42,12 @@ def nothing() -> Survey:
 
 
 def finished(
-    configuration: Configuration, results: Results, keys: list[str], known: Known, stored: dict[str, Any]
+    configuration: Configuration,
+    results: Results,
+    keys: list[str],
+    known: Known,
+    stored: dict[str, Any],
+    all_readable: bool = True,
 ) -> Iterator[tuple[Unit, dict[str, Any]]]:
     """The units whose main files are there, and those that are known and have lost theirs; no two hold a trial.
 
@@ -51,15 +56,23 @@ def finished(
       keys: its files.
       known: what the index says; of others, their main files do.
       stored: the configuration's record.
+      all_readable: refuse what can't be read, instead of leaving it out.
 
     Raises:
-      InputError: a version that kept its record in the manifest alone wrote some of it, and that is lost.
+      InputError: a file can't be read; or a version that kept its record in the manifest alone wrote it, and that is
+        lost.
     """
     mains = [unit for table, unit in map(owner_of, keys) if unit and table == unit.main_table]
     ordered = [unit for unit in mains if unit in known.units] + [unit for unit in mains if unit not in known.units]
     held = Held()
     for unit in dict.fromkeys([*ordered, *known.units]):
-        entry = known.units.get(unit) or results.own_entry(unit, stored)
+        try:
+            entry = known.units.get(unit) or results.main_entry(unit, stored)
+        except Unreadable as error:
+            entry = None
+            if all_readable:
+                path = configuration.path
+                raise InputError(f"{path / unit.path(unit.main_table)}: {error}; see: ihtjax verify {path}") from error
         if entry is None and _is_of_format_1(results, unit.path(unit.main_table), stored, known):
             raise InputError(
                 f"{configuration.path / MANIFEST}: missing or damaged, and {unit.path(unit.main_table)} is of an "
@@ -83,7 +96,7 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     known = index.read(stored)
     problems = configuration.damage() + known.problems
     whole, listing, broken, superseded = {}, {}, [], set()
-    for unit, entry in finished(configuration, results, there, known, stored):
+    for unit, entry in finished(configuration, results, there, known, stored, all_readable=False):
         wrong = results.damage(unit, entry, stored)
         if wrong and (other := _second_record(results, unit, known, stored)):
             superseded |= places(unit, entry)
