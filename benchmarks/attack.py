@@ -1,7 +1,8 @@
 """Attacks small runs, and counts what ends otherwise than right or in one line of error with nothing lost.
 
-    hostile     run directories with links, pipes, wrong types and ranges, overlaps, forged seals: every command on each
-    bits        single flipped bits in results, manifest and configuration, then `load`, `verify` and `sweep`
+    hostile     run directories of all formats with links, pipes, wrong types and ranges, overlaps, forged seals: every
+                command on each
+    bits        single flipped bits in results, index and configuration, then `load`, `verify` and `sweep`
     interrupts  Ctrl-C to a process at a random moment from its start to its end
     faults      the N-th system call on the run's files fails, for every N: a full disk, a bad one, a quota, a signal
     stops       from the N-th call on all fail, for every N: what a kill or a power cut leaves

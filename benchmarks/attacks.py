@@ -30,6 +30,7 @@ from ground import (
 from hostile import MINE, directories
 
 from ihtjax import InputError, claims
+from ihtjax.sweeps.store.records import owner_of
 
 Cases = list[tuple[str, Callable[[], list[str]]]]
 SHIM = Path(__file__).parent / "faults.c"
@@ -54,11 +55,14 @@ def hostile(ground: Ground, seed: int, scale: float) -> Cases:
 
 def every_command(ground: Ground, name: str, make: Callable[[Path], None]) -> list[str]:
     """Every command on a directory that is made anew for each that writes; the slow page where it can matter."""
+    (source,) = [run for number, run in ground.earlier.items() if name.startswith(f"format {number}:")] or [
+        ground.pristine
+    ]
     bad, mine = [], hashlib.sha256(MINE.encode()).hexdigest()
 
     def prepared(*argv):
         """Run one command on it, if any, and look outside."""
-        run = ground.fresh(ground.pristine)
+        run = ground.fresh(source)
         make(run)
         before, outside = snapshot(run), snapshot(ground.outside)
         done = command(argv[0], run, *argv[1:]) if argv else None
@@ -97,8 +101,9 @@ def every_command(ground: Ground, name: str, make: Callable[[Path], None]) -> li
             bad.append(f"{verb}: a user's file is gone")
         if "--overwrite" not in argv:
             # A whole unit's files are never touched.
-            changed = {path for path, was in ground.files.items() if before.get(path) != was}
-            whole = (p for p in ground.files if "/" in p and not any(p.split("/")[1] in path for path in changed))
+            files = ground.files[source]
+            changed = {unit_at(path) for path, was in files.items() if before.get(path) != was}
+            whole = (path for path in files if path.split("/")[0] in TABLES and unit_at(path) not in changed)
             bad += [f"{verb}: lost {path}" for path in whole if after.get(path) != before[path]][:1]
         if argv[0] != "sweep" or done.code != 0:
             continue
@@ -109,6 +114,11 @@ def every_command(ground: Ground, name: str, make: Callable[[Path], None]) -> li
         wrong = [line for line in lines if not any(word in line for word in ("foreign", "certificates", "all whole"))]
         bad += [f"{verb}, then verify: {line}" for line in wrong[:1]]
     return bad
+
+
+def unit_at(path: str):
+    """The unit whose file is called so, or the path if it is no unit's."""
+    return owner_of(path)[1] or path
 
 
 def judged(ground: Ground) -> list[str]:
@@ -127,10 +137,11 @@ def judged(ground: Ground) -> list[str]:
 
 def bits(ground: Ground, seed: int, scale: float) -> Cases:
     """A third of the flips in records and footers, the rest anywhere in the results."""
-    chance, names = random.Random(seed), sorted(name for name in ground.files if name.endswith((".json", ".parquet")))
+    chance, records = random.Random(seed), (".json", ".jsonl")
+    names = sorted(name for name in ground.files[ground.pristine] if name.endswith((*records, ".parquet")))
     cases = []
     for number in range(max(1, round(2000 * scale))):
-        name = chance.choice([name for name in names if name.endswith(".json")] if number % 6 == 0 else names)
+        name = chance.choice([name for name in names if name.endswith(records)] if number % 6 == 0 else names)
         size = (ground.pristine / name).stat().st_size
         first = max(0, size - 3000) if number % 6 == 1 else 0
         place, bit = chance.randrange(first, size), chance.randrange(8)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from formats import MANIFEST, edit, entries_of, of_file, relist
 from ground import TABLES, Ground
 
 from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.store.records import Certify, Fit, Unit, with_checksum
+from ihtjax.sweeps.store.records import Certify, Fit, Unit, place, with_checksum
 from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
 
 # What the pristine run of `ground` has.
@@ -25,67 +26,60 @@ MINE = "a user's own file"
 def edited(name: str, change: Callable) -> Callable[[Path], None]:
     """Change a record, and give it the checksum and the hash that it then needs."""
 
-    def make(run):
-        content = json.loads((run / name).read_text())
-        del content["sha256"]
+    def apply(content):
         change(content)
         if name == "config.json":
             try:
                 content["config_hash"] = SweepConfig(**content["config"]).hash(content["data_sha256"])
             except (TypeError, ValueError, KeyError):
                 pass
-        (run / name).write_bytes(with_checksum(content))
 
-    return make
+    return lambda run: edit(run, name, apply)
 
 
-def raw(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def make(run):
-        (run / name).write_bytes(change((run / name).read_bytes()))
-
-    return make
+def listed(change: Callable[[list], object]) -> Callable[[Path], None]:
+    """Change what the index lists, or the manifest of an earlier format."""
+    return lambda run: relist(run, change)
 
 
 def sealed(unit: Unit, change: Callable[[pa.Table], pa.Table], table="trials", source=None, listed=True, record=None):
-    """Write a table under a unit's name, sealed as this program would, with a manifest that lists it or doesn't."""
+    """Write a table under a unit's name, sealed as this program would, with an index that lists it or doesn't."""
     source = source or unit
 
     def make(run):
-        path = run / source.path(table)
+        entries = {str(entry["unit"]): entry for entry in entries_of(run)}
+        theirs = entries[str(source.record)]
+        path = run / place(source, table, theirs)
         its = record_in(path.read_bytes())
         changed = change(pq.read_table(path))
         its |= {"unit": unit.record, "rows": changed.num_rows}
+        new = theirs | {"unit": unit.record, "files": dict(entries.get(str(unit.record), {"files": {}})["files"])}
         if isinstance(unit, Fit) and table == "trials":
-            curves = (run / source.path("curves")).read_bytes()
+            curves = (run / place(source, "curves", theirs)).read_bytes()
             if unit != source:
                 curves_record = record_in(curves) | {"unit": unit.record}
                 curves = sealed_parquet(pq.read_table(pa.BufferReader(curves)), curves_record)
-                (run / unit.path("curves")).write_bytes(curves)
-            its["files"] = {"curves": _of_file(curves, 8 * (unit.stop - unit.start))}
+            new["files"]["curves"] = of_file(curves, 8 * (unit.stop - unit.start))
+            its["files"] = {"curves": new["files"]["curves"]}
+            (run / place(unit, "curves", new)).write_bytes(curves)
         its |= record or {}
         data = sealed_parquet(changed, its)
-        (run / unit.path(table)).write_bytes(data)
         expected = 8 * (unit.stop - unit.start) if table == "curves" else unit.stop - unit.start
-        rows = changed.num_rows if isinstance(unit, Certify) else expected
-        files = {table: _of_file(data, rows)} | ({} if record or table != "trials" else its["files"])
+        new["files"][table] = of_file(data, changed.num_rows if isinstance(unit, Certify) else expected)
+        if unit == source:
+            path.unlink()
+        (run / place(unit, table, new)).write_bytes(data)
 
-        def list_it(content):
-            entries = [entry for entry in content["units"] if entry["unit"] != unit.record]
-            old = next((entry for entry in content["units"] if entry["unit"] == unit.record), {"files": {}})
-            new = {"unit": unit.record, "files": old["files"] | files, "environment": its["environment"]}
-            content["units"] = entries + [new] * listed
+        def list_it(entries):
+            entries[:] = [entry for entry in entries if entry["unit"] != unit.record] + [new] * listed
 
-        edited("manifest.json", list_it)(run)
+        relist(run, list_it)
 
     return make
 
 
 def endless(content: dict) -> None:
     content["config"].update(trials=2**31 - 1, steps=2**31 - 1)
-
-
-def _of_file(data: bytes, rows: int) -> dict:
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "rows": rows}
 
 
 def put(name: str, value) -> Callable[[pa.Table], pa.Table]:
@@ -100,22 +94,37 @@ def put(name: str, value) -> Callable[[pa.Table], pa.Table]:
 
 
 def directories(ground: Ground):
-    """(name, what makes it of a whole run)."""
+    """(name, what makes it of a whole run, of format 3 unless the name begins with another)."""
+    for name, make in listings():
+        yield f"index: {name}", make
+        yield f"format 2: {name}", make
+    for name, make in listings():
+        if name.startswith(("unit ", "overlap")):
+            yield f"format 1: {name}", make
+    for number in ground.earlier:
+        yield f"format {number}: whole", lambda run: None
+        for name, make in manifests(ground):
+            yield f"format {number}: {name}", make
+    yield from indexes(ground)
+    yield from others(ground)
 
-    # 1. Manifests with right checksums.
-    def unit(value):
-        return edited("manifest.json", lambda c: c["units"][-1].update(unit=value))
+
+def listings():
+    """(name, what makes it): what is listed of units, with right checksums."""
 
     def entry(change):
-        return edited("manifest.json", lambda c: change(c["units"][-1]))
+        return listed(lambda entries: change(next(e for e in entries if e["unit"][:3] == ["iht", 7, 12])))
+
+    def certificates(change):
+        return listed(lambda entries: [change(e["environment"]) for e in entries if e["unit"][0] == "all"])
 
     strange = [["iht", 3], ["iht", 0, 0, 12], ["iht", 16, 0, 12], ["iht", 3.0, 0, 12], ["iht", True, 0, 12]]
     strange += [["gd", 3, 0, 12], ["all", 3, 0, 12], ["../../outside", 3, 0, 12], [["iht"], 3, 0, 12], [None] * 4]
     strange += [["iht", 3, -1, 12], ["iht", 3, 12, 12], ["iht", 3, 0, 10**30], ["iht", 7, 6, 18], 3, None, {}, "iht"]
     strange += [["iht", 3, 0, 2**31 - 1], ["iht", 3, float("nan"), 12], ["iht", 3, 0, float("inf")]]
     for value in strange:
-        yield f"unit {value}", unit(value)
-    for path in ("../../outside/victim.txt", str(ground.outside / "victim.txt"), "trials/../../outside/victim.txt"):
+        yield f"unit {value}", entry(lambda e, value=value: e.update(unit=value))
+    for path in ("../../outside/victim.txt", "/etc/passwd", "trials/../../outside/victim.txt"):
         yield f"path {Path(path).parts[0]}", entry(lambda e, p=path: e.update(files={p: e["files"]["trials"]}))
     for what, change in {
         "no files": lambda e: e.update(files={}),
@@ -126,43 +135,134 @@ def directories(ground: Ground):
         "an environment that a terminal obeys": lambda e: e["environment"].update(
             jaxlib="\x1b[2J\nihtjax: error: all lost"
         ),
-        "no curves": lambda e: e["files"].pop("curves"),
-        "too many rows": lambda e: e["files"]["trials"].update(rows=40),
-        "bytes true": lambda e: e["files"]["trials"].update(bytes=True),
-        "another hash": lambda e: e["files"]["trials"].update(sha256="0" * 64),
-        "a list for a hash": lambda e: e["files"]["trials"].update(sha256=["0"] * 64),
-        "curves for trials": lambda e: e["files"].update(trials=e["files"]["curves"]),
+        "no curves": lambda e: e["files"].pop("curves", None),
+        "too many rows": lambda e: _of(e, "trials").update(rows=40),
+        "bytes true": lambda e: _of(e, "trials").update(bytes=True),
+        "another hash": lambda e: _of(e, "trials").update(sha256="0" * 64),
+        "another hash of curves": lambda e: _of(e, "curves").update(sha256="0" * 64),
+        "curves that lead elsewhere": lambda e: _of(e, "curves").update(sha256="/../../outside/victim.txt".zfill(64)),
+        "a list for a hash": lambda e: _of(e, "trials").update(sha256=["0"] * 64),
+        "curves for trials": lambda e: e["files"].update(trials=_of(e, "curves")),
+        "another format": lambda e: e.update(format=2 if e.get("format") == 3 else 3),
+        "no format": lambda e: e.pop("format", None),
+        "a format that is none": lambda e: e.update(format=[3]),
         "nothing": lambda e: e.clear(),
     }.items():
         yield f"an entry with {what}", entry(change)
-    yield "units twice", edited("manifest.json", lambda c: c["units"].extend(c["units"]))
-    yield "units none", edited("manifest.json", lambda c: c.update(units=[]))
-    yield "units an object", edited("manifest.json", lambda c: c.update(units={"a": 1}))
-    yield (
-        "overlap",
-        edited("manifest.json", lambda c: c["units"].append(c["units"][-1] | {"unit": ["iht", 7, 11, 13]})),
-    )
-    yield (
-        "unit that isn't there",
-        edited("manifest.json", lambda c: c["units"].append(c["units"][-1] | {"unit": ["iht", 5, 0, 12]})),
-    )
-    yield (
-        "levels of certificates",
-        edited(
-            "manifest.json",
-            lambda c: [e["environment"].update(levels=[[]]) for e in c["units"] if e["unit"][0] == "all"],
-        ),
-    )
+    yield "units twice", listed(lambda entries: entries.extend(entries))
+    yield "units none", listed(list.clear)
+    yield "overlap", listed(lambda entries: entries.append(entries[-2] | {"unit": ["iht", 7, 11, 19]}))
+    yield "overlap before", listed(lambda entries: entries.insert(0, entries[-2] | {"unit": ["iht", 7, 11, 19]}))
+    yield "unit that isn't there", listed(lambda entries: entries.append(entries[-2] | {"unit": ["iht", 5, 12, 20]}))
+    yield "levels of certificates", certificates(lambda its: its.update(levels=[[]]))
     for value in ("x", None, [1], 0, True):
-        yield (
-            f"format of certificates {value}",
-            edited(
-                "manifest.json",
-                lambda c, v=value: [e["environment"].update(format=v) for e in c["units"] if e["unit"][0] == "all"],
-            ),
-        )
-    yield "format 1", edited("manifest.json", lambda c: c.update(format=1))
-    yield "format 7", edited("manifest.json", lambda c: c.update(format=7))
+        yield f"format of certificates {value}", certificates(lambda its, v=value: its.update(format=v))
+
+
+def _of(entry: dict, table: str) -> dict:
+    """What is recorded of a unit's file; format 1 calls it by its path."""
+    return next(its for name, its in entry["files"].items() if name.split("/")[0] == table)
+
+
+def manifests(ground: Ground):
+    """(name, what makes it): damaged, replaced and lost manifests of earlier formats."""
+    yield "manifest an object", edited(MANIFEST, lambda c: c.update(units={"a": 1}))
+    for number in (1, 2, 3, 7):
+        yield f"manifest of format {number}", edited(MANIFEST, lambda c, n=number: c.update(format=n))
+    yield from texts(MANIFEST, lambda run: run / MANIFEST)
+    yield from things(ground, MANIFEST)
+    yield "manifest gone", lambda run: (run / MANIFEST).unlink()
+    yield "both records gone", lambda run: [(run / name).write_bytes(b"") for name in ("config.json", MANIFEST)]
+    yield "an index beside the manifest", lambda run: shutil.copytree(ground.pristine / "_log", run / "_log")
+    yield "another run's index beside the manifest", lambda run: shutil.copytree(ground.other / "_log", run / "_log")
+
+
+def indexes(ground: Ground):
+    """(name, what makes it): damaged, replaced and lost indexes, and curves."""
+    victim = ground.outside / "victim.txt"
+    first = lambda run: next((run / "_log").glob("*.jsonl"))  # noqa: E731
+    late = "_log/000099-0123abcd.jsonl"
+    yield from texts("index", first)
+    yield "index gone", lambda run: shutil.rmtree(run / "_log")
+    yield "index and configuration gone", lambda run: (shutil.rmtree(run / "_log"), (run / "config.json").unlink())
+    yield "configuration gone", lambda run: (run / "config.json").unlink()
+    yield from things(ground, "_log")
+    yield from things(ground, late)
+    yield "a linked part of the index", lambda run: _linked(first(run), ground.outside / "part.jsonl")
+    yield "a user's file in the index", lambda run: (run / "_log" / "notes.txt").write_text(MINE)
+    yield (
+        "the index's temporaries link outside",
+        lambda run: (run / "_log" / f".000002-0123abcd.jsonl.{16 * '0'}.tmp").symlink_to(victim),
+    )
+    yield "a number that is too high", lambda run: first(run).rename(run / "_log" / f"{10**9 - 1}-0123abcd.jsonl")
+    yield "a later format in the index", lambda run: (run / late).write_bytes(with_checksum({"format": 7}, None))
+    yield (
+        "another run's index",
+        lambda run: (shutil.rmtree(run / "_log"), shutil.copytree(ground.other / "_log", run / "_log")),
+    )
+    yield "another run's index as well", lambda run: shutil.copy(first(ground.other), run / late)
+    yield "another run's manifest", lambda run: shutil.copy(ground.earlier[2] / MANIFEST, run)
+    yield "an empty manifest", lambda run: (run / MANIFEST).write_bytes(with_checksum({"units": []}))
+    yield (
+        "curves under another content's name",
+        lambda run: _renamed(run, lambda key: key[:-20] + "0" * 12 + ".parquet"),
+    )
+    yield "curves under a name without content", lambda run: _renamed(run, lambda key: key[:-21] + ".parquet")
+    yield "curves that no unit names", lambda run: _orphans(run)
+    yield (
+        "a user's file with the name of curves",
+        lambda run: [
+            (run / f"curves/{unit.file_name[:-8]}{ending}").write_text(MINE)
+            for unit in (FIRST, NEW)
+            for ending in (".parquet", f"-{'0' * 12}.parquet")
+        ],
+    )
+
+
+def texts(name: str, path: Callable[[Path], Path]):
+    """(name, what makes it): the text of a record, damaged."""
+    for what, content in {
+        "empty": b"",
+        "deep": b"[" * 100_000,
+        "deep and right": b"[" * 900 + b"]" * 900,
+        "deep inside": b'{"format": 2, "sha256": "", "x": ' + b"[" * 980 + b"]" * 980 + b"}",
+        "long number": b'{"format": ' + b"9" * 5000 + b"}",
+        "not UTF-8": b'{"format": 2, "\xff": 1}',
+        "twice the same key": b'{"format": 2, "units": [], "units": 3, "sha256": "x"}',
+        "format NaN": b'{"format": NaN}',
+        "huge": b"[" + b"0," * 5_000_000 + b"0]",
+    }.items():
+        yield f"{name} {what}", lambda run, content=content: path(run).write_bytes(content + b"\n")
+    yield (
+        f"{name} truncated",
+        lambda run: path(run).write_bytes(path(run).read_bytes()[: path(run).stat().st_size // 2]),
+    )
+
+
+def things(ground: Ground, name: str):
+    """(name, what makes it): a link, a pipe and a folder where a file belongs, and a file where a folder does."""
+    victim = ground.outside / "victim.txt"
+
+    def replaced(how):
+        def make(run):
+            path = run / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                path.unlink()
+            how(path)
+
+        return make
+
+    yield f"{name} links outside", replaced(lambda path: path.symlink_to(victim))
+    yield f"{name} links to a folder outside", replaced(lambda path: path.symlink_to(ground.outside))
+    yield f"{name} is a pipe", replaced(os.mkfifo)
+    yield f"{name} is a folder", replaced(lambda path: (path.mkdir(), (path / "mine").write_text(MINE)))
+    yield f"{name} is a file", replaced(lambda path: path.write_text(MINE))
+
+
+def others(ground: Ground):
+    """(name, what makes it): all else, of format 3."""
 
     # 2. Configurations with right checksums and hashes.
     def option(**values):
@@ -198,22 +298,8 @@ def directories(ground: Ground):
     yield "escapes", edited("config.json", lambda c: c.update(features=["\x1b[2J\n$\\frac{"] * 4, classes=["\x07"] * 3))
     yield "other data's hash", edited("config.json", lambda c: c.update(data_sha256="0" * 64))
 
-    # 3. Damaged text of records.
-    for name in ("manifest.json", "config.json"):
-        for what, content in {
-            "empty": b"",
-            "deep": b"[" * 100_000,
-            "deep and right": b"[" * 900 + b"]" * 900,
-            "deep inside": b'{"format": 2, "sha256": "", "x": ' + b"[" * 980 + b"]" * 980 + b"}",
-            "long number": b'{"format": ' + b"9" * 5000 + b"}",
-            "not UTF-8": b'{"format": 2, "\xff": 1}',
-            "twice the same key": b'{"format": 2, "units": [], "units": 3, "sha256": "x"}',
-            "format NaN": b'{"format": NaN}',
-            "huge": b"[" + b"0," * 5_000_000 + b"0]",
-        }.items():
-            yield f"{name} {what}", raw(name, lambda data, content=content: content)
-    yield "manifest truncated", raw("manifest.json", lambda data: data[: len(data) // 2])
-    yield "both records gone", lambda run: [(run / f"{n}.json").write_bytes(b"") for n in ("config", "manifest")]
+    # 3. Damaged text.
+    yield from texts("config.json", lambda run: run / "config.json")
 
     # 4. Links, pipes, devices, folders where files belong, and files where folders belong.
     def replaced(name, how):
@@ -230,10 +316,8 @@ def directories(ground: Ground):
     victim = ground.outside / "victim.txt"
     for name in (
         "config.json",
-        "manifest.json",
         ".lock",
         FIRST.path("trials"),
-        FIRST.path("curves"),
         NEW.path("trials"),
         CERTIFIED.path("certificates"),
     ):
@@ -364,22 +448,43 @@ def directories(ground: Ground):
             for path in (ground.other / table).glob("*")
         ],
     )
-    yield "another run's manifest", lambda run: shutil.copy(ground.other / "manifest.json", run)
     yield "another run's configuration", lambda run: shutil.copy(ground.other / "config.json", run)
     yield "another run's certificates", lambda run: _certificates_of(ground.other, run)
     yield "units swapped", lambda run: _swap(run / FIRST.path("trials"), run / Fit("iht", 2, 0, 12).path("trials"))
 
 
 def _certificates_of(other: Path, run: Path) -> None:
-    """Put another run's certificates in place of a run's, in its manifest too."""
+    """Put another run's certificates in place of a run's, in its index too."""
     shutil.copy(other / CERTIFIED.path("certificates"), run / "certificates")
-    entries = json.loads((other / "manifest.json").read_text())["units"]
-    entry = next(entry for entry in entries if entry["unit"] == CERTIFIED.record)
+    theirs = next(entry for entry in entries_of(other) if entry["unit"] == CERTIFIED.record)
+    relist(run, lambda entries: entries.append(theirs))
 
-    def relist(content):
-        content["units"] = [entry if its["unit"] == CERTIFIED.record else its for its in content["units"]]
 
-    edited("manifest.json", relist)(run)
+def _curves(run: Path) -> Path:
+    (entry,) = [entry for entry in entries_of(run) if entry["unit"] == FIRST.record]
+    return run / place(FIRST, "curves", entry)
+
+
+def _renamed(run: Path, change: Callable[[str], str]) -> None:
+    """Give a unit's curves another name."""
+    path = _curves(run)
+    path.rename(path.with_name(change(path.name)))
+
+
+def _orphans(run: Path) -> None:
+    """Curves of this run that no unit names: of a unit that is there, and of one that isn't."""
+    path = _curves(run)
+    for unit in (FIRST, NEW):
+        record = record_in(path.read_bytes()) | {"unit": unit.record, "environment": {"batch": 1}}
+        data = sealed_parquet(pq.read_table(path), record)
+        name = f"{unit.file_name.removesuffix('.parquet')}-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
+        (run / "curves" / name).write_bytes(data)
+
+
+def _linked(path: Path, outside: Path) -> None:
+    """Move a file out of the run and link it."""
+    shutil.move(path, outside)
+    path.symlink_to(outside)
 
 
 def _swap(a: Path, b: Path) -> None:

@@ -1,15 +1,16 @@
-import json
 import shutil
 import sys
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
 import pytest
 from sklearn import datasets
 
+from benchmarks.formats import as_format_2, relist
 from ihtjax import SweepConfig, sweep
 from ihtjax.sweeps import progress
-from ihtjax.sweeps.store.records import with_checksum
+from ihtjax.sweeps.store.records import place, places
 from ihtjax.sweeps.store.run import RunDirectory
 
 matplotlib.use("Agg")
@@ -28,21 +29,42 @@ class Bowl(Problem):
 """
 
 
+def unlist(run_dir, unit):
+    """Make the index forget a unit."""
+    relist(run_dir, lambda entries: entries.remove(next(e for e in entries if e["unit"] == unit.record)))
+
+
 def forget(run_dir, unit):
     """Make a finished unit one that was never computed."""
     run = RunDirectory(run_dir)
-    units = run.units()
-    for table in units.pop(unit)["files"]:
-        (run.path / unit.path(table)).unlink()
-    run.write_units(units)
+    for key in places(unit, run.units()[unit]):
+        (run.path / key).unlink()
+    unlist(run_dir, unit)
 
 
-def edit(run_dir, name, change):
-    """Change a record and give it the right checksum, as somebody would who means harm."""
-    content = json.loads((run_dir / name).read_text())
-    del content["sha256"]
-    change(content)
-    (run_dir / name).write_bytes(with_checksum(content))
+def curves_of(run_dir, unit):
+    """Where a unit's curves lie."""
+    return run_dir / place(unit, "curves", RunDirectory(run_dir).units()[unit])
+
+
+def copy_unit(source, run_dir, unit, table):
+    """Copy a unit's file of a table from another run."""
+    (run_dir / table).mkdir(exist_ok=True)
+    key = place(unit, table, RunDirectory(source).units()[unit])
+    return Path(shutil.copy(source / key, run_dir / key))
+
+
+def as_it_is(run_dir):
+    return run_dir
+
+
+# What lists a run's units: the index of format 3, or the manifest of format 2.
+EITHER = pytest.mark.parametrize("convert", [as_it_is, as_format_2], ids=["index", "manifest"])
+
+
+def is_of_index(problem):
+    """Whether something is wrong with what lists a run's units."""
+    return problem.path == "manifest.json" or problem.path.startswith("_log")
 
 
 class Notes(progress.Silent):
@@ -76,6 +98,12 @@ def small_run(small, tmp_path_factory):
 def run(small_run, tmp_path):
     """A copy that a test may harm."""
     return shutil.copytree(small_run, tmp_path / "run")
+
+
+@pytest.fixture
+def format_2(run):
+    """The same as versions of format 2 left it."""
+    return as_format_2(run)
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def test_verify_names_what_is_wrong(small, tmp_path, capsys):
     code, out, _ = call(capsys, "verify", run)
     assert code == 1 and out.splitlines() == [
         f"trials/{file.name}: torn, 100 bytes instead of {whole}",
-        "curves/stray.txt: foreign, the manifest does not list it",
+        "curves/stray.txt: foreign, the run does not list it",
     ]
     (run / "curves" / "stray.txt").unlink()
     code, _, err = call(capsys, "sweep", run, *SMALL)

@@ -7,12 +7,13 @@ import shutil
 import pandas as pd
 import pytest
 
+from benchmarks.formats import as_format_2
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.files import write_atomically
 from ihtjax.sweeps.store.records import Fit, with_checksum
 from ihtjax.sweeps.store.run import RunDirectory
-from tests.conftest import forget
+from tests.conftest import EITHER, Notes, curves_of, forget, unlist
 from tests.test_sweep import assert_identical, copy, files
 
 
@@ -40,39 +41,41 @@ def test_damage_is_named_and_repaired(small, small_run, tmp_path, table, harm):
 def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp_path):
     run = copy(small_run, tmp_path)
     (run / "trials" / ".iht-s00003-000000000-000000019.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1half")
+    (run / "curves" / ".iht-s00003-000000000-000000019-0123456789ab.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1")
+    (run / ".config.json.0123456789abcdef.tmp").write_bytes(b"{")
     (run / ".manifest.json.0123456789abcdef.tmp").write_bytes(b"{")
     forget(run, Fit("iht", 3, 0, 20))
     # a unit's first file was put in place, but the kill came before its last
     (run / "trials" / "iht-s00007-000000000-000000019.parquet").unlink()
-    units = RunDirectory(run).units()
-    del units[Fit("iht", 7, 0, 20)]
-    RunDirectory(run).write_units(units)
+    unlist(run, Fit("iht", 7, 0, 20))
+    (run / "_log" / ".000002-01234567.jsonl.0123456789abcdef.tmp").write_bytes(b"{")
     assert len(pd.read_parquet(run / "trials")) == 20
     sweep(small, run)
     assert_identical(run, small_run)
     assert not list(run.rglob(".*.tmp"))
 
 
-def test_a_unit_that_was_written_and_not_listed_is_finished(small, small_run, tmp_path, monkeypatch):
-    run = copy(small_run, tmp_path)
-    units = RunDirectory(run).units()
-    del units[Fit("iht", 3, 0, 20)]
-    RunDirectory(run).write_units(units)
-    assert [p.what for p in RunDirectory(run).survey().problems] == ["whole, but the manifest does not list it yet"]
+@EITHER
+def test_a_unit_that_was_written_and_not_listed_is_finished(small, run, convert):
+    unlist(convert(run), Fit("iht", 3, 0, 20))
+    (problem,) = RunDirectory(run).survey().problems
+    assert problem.path == "_log" and problem.what.startswith("does not list 1 unit yet")
+    assert len(load(run)) == 60 and len(load(run, "curves")) == 60 * 8
     before = files(run)
     sweep(small, run)
     assert files(run) == before and not RunDirectory(run).survey().problems
 
 
 def test_a_unit_that_was_written_again_and_not_listed_is_read(small, small_run, tmp_path):
-    """Damaged, computed again by a sweep with more trials, and killed between its files and the manifest."""
+    """Damaged, computed again by a sweep with more trials, and killed between its files and the index."""
     run = copy(small_run, tmp_path)
     unit = Fit("iht", 3, 0, 20)
-    older = (run / "manifest.json").read_bytes()
-    (run / unit.path("curves")).write_bytes(b"damaged")
+    curves_of(run, unit).write_bytes(b"damaged")
+    older = shutil.copytree(run / "_log", tmp_path / "older")
     sweep(dataclasses.replace(small, trials=25), run)
     assert files(run)[run / unit.path("trials")] != files(small_run)[small_run / unit.path("trials")]
-    (run / "manifest.json").write_bytes(older)
+    shutil.rmtree(run / "_log")
+    shutil.copytree(older, run / "_log")
     for table in ("trials", "curves"):
         assert load(run, table, s=3, trial=range(20)).equals(load(small_run, table, s=3))
 
@@ -83,9 +86,7 @@ def test_a_unit_that_a_kill_left_without_its_last_file_keeps_its_trials(small, t
     sweep(dataclasses.replace(small, trials=30), run)
     unit = Fit("iht", 7, 20, 30)
     (run / unit.path("trials")).unlink()
-    units = RunDirectory(run).units()
-    del units[unit]
-    RunDirectory(run).write_units(units)
+    unlist(run, unit)
     larger = dataclasses.replace(small, trials=50)
     sweep(larger, run)
     assert_identical(run, sweep(larger, tmp_path / "at_once"))
@@ -96,7 +97,7 @@ def test_a_foreign_file_is_named_and_left_alone(small, small_run, tmp_path):
     (run / "trials" / "notes.txt").write_text("mine")
     sweep(small, run)
     assert [str(p) for p in RunDirectory(run).survey().problems] == [
-        "trials/notes.txt: foreign, the manifest does not list it"
+        "trials/notes.txt: foreign, the run does not list it"
     ]
     assert len(load(run)) == 60
 
@@ -112,19 +113,23 @@ def test_a_copy_that_somebody_keeps_in_the_folder_is_not_touched(small, small_ru
 DAMAGED = [None, "", "{ torn", "[]", "null", "{}", '{"format": 2}', '{"format": 2, "units": []}', "[" * 100_000]
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "config.json"])
+@pytest.mark.parametrize("name", ["manifest.json", "config.json", "_log"])
 @pytest.mark.parametrize("content", DAMAGED, ids=[str(content)[:20] for content in DAMAGED])
-def test_a_damaged_manifest_or_configuration_is_made_again_from_the_files(small, small_run, tmp_path, name, content):
-    run = copy(small_run, tmp_path)
+def test_a_damaged_record_is_made_again_from_the_files(small, run, name, content):
+    if name == "manifest.json":
+        as_format_2(run)
     before = files(run)
+    (path,) = (run / name).iterdir() if name == "_log" else [run / name]
     if content is None:
-        (run / name).unlink()
+        path.unlink()
     else:
-        (run / name).write_text(content)
+        path.write_text(content)
     assert len(load(run)) == 60 and not unfinished(RunDirectory(run).require())
     (problem,) = RunDirectory(run).survey().problems
-    assert problem.path == name and "sweep makes it again" in problem.what
-    sweep(small, run)
+    assert problem.path.startswith(name) and ("sweep makes it again" in problem.what or "sweep adds" in problem.what)
+    notes = Notes()
+    sweep(small, run, show=notes)
+    assert sum(name in line for line in notes.lines) == 1
     assert files(run) == before and not RunDirectory(run).survey().problems
     assert SweepConfig(**RunDirectory(run).config()["config"]) == dataclasses.replace(small, loss="cross_entropy")
 
@@ -133,7 +138,7 @@ def test_both_records_gone_are_made_again_with_all_levels_and_trials(small, tmp_
     run = sweep(dataclasses.replace(small, levels=(3,)), tmp_path / "run")
     larger = dataclasses.replace(small, levels=(3, 7), trials=25)
     sweep(larger, run)
-    (run / "manifest.json").unlink()
+    shutil.rmtree(run / "_log")
     (run / "config.json").unlink()
     assert not RunDirectory(run).exists()
     (run / "config.json").touch()
@@ -142,12 +147,12 @@ def test_both_records_gone_are_made_again_with_all_levels_and_trials(small, tmp_
 
 
 def test_a_later_format_is_refused_and_loses_nothing(small, small_run, tmp_path):
-    for name in ("config.json", "manifest.json"):
-        run = shutil.copytree(small_run, tmp_path / name)
+    for name in ("config.json", "manifest.json", "_log/000002-01234567.jsonl"):
+        run = shutil.copytree(small_run, tmp_path / name.replace("/", "-"))
         before = files(run)
-        (run / name).write_bytes(with_checksum({"format": 7}))
+        (run / name).write_bytes(with_checksum({"format": 7}, indent=None))
         for call in (lambda run=run: sweep(small, run), lambda run=run: load(run)):
-            with pytest.raises(InputError, match=f"{name}: format 7, expected at most 2"):
+            with pytest.raises(InputError, match=f"{name}: format 7, expected at most 3"):
                 call()
         assert files(run) == before
 

@@ -10,9 +10,9 @@ import pytest
 from test_cli import call
 
 import ihtjax
+from benchmarks.formats import entries_of, relist
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.sweeps.engine import differences, instruction_set, platform
-from ihtjax.sweeps.store.run import RunDirectory
 
 SWEEP = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()
 EVERYTHING = {
@@ -127,10 +127,8 @@ def test_a_platform_that_jax_knows_and_the_machine_lacks_is_named(monkeypatch):
 
 def test_a_difference_on_resume_is_named(small, tmp_path, capsys):
     run = sweep(small, tmp_path / "run")
-    units = RunDirectory(run).units()
-    for entry in units.values():
-        entry["environment"] |= {"jaxlib": "0.1", "xla_flags": "--xla_cpu_max_isa=AVX2"}
-    RunDirectory(run).write_units(units)
+    earlier = {"jaxlib": "0.1", "xla_flags": "--xla_cpu_max_isa=AVX2"}
+    relist(run, lambda entries: [entry["environment"].update(earlier) for entry in entries])
     code, _, err = call(capsys, "sweep", run, *[a if a != "20" else "25" for a in SWEEP])
     assert code == 0
     assert "note: jaxlib was 0.1, now it is " in err
@@ -144,8 +142,7 @@ def test_differences_are_of_what_both_know():
 
 
 def test_the_instruction_set_is_recorded(small_run):
-    entries = json.loads((small_run / "manifest.json").read_text())["units"]
-    assert {entry["environment"]["instruction_set"] for entry in entries} == {instruction_set()}
+    assert {entry["environment"]["instruction_set"] for entry in entries_of(small_run)} == {instruction_set()}
     assert instruction_set()
 
 

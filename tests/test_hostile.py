@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.formats import edit, relist
 from ihtjax import InputError, SweepConfig, certify_run, gaps, load, summary, sweep
 from ihtjax.cli.commands import cli
 from ihtjax.sweeps.plan import plan, unfinished
-from ihtjax.sweeps.store.records import Certify, Damaged, Fit, without_checksum
-from ihtjax.sweeps.store.run import Damage, RunDirectory
+from ihtjax.sweeps.store.records import Certify, Damage, Damaged, Fit, place, places, without_checksum
+from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.sealed import record_in, sealed_parquet
-from tests.conftest import edit
+from tests.conftest import EITHER, as_it_is, copy_unit, is_of_index
 
 UNIT = Fit("iht", 3, 0, 20)
 OPTIONS = "--levels 3,7 --trials 20 --steps 300 --n-monte 10 --curve-points 8".split()  # those of `small`
@@ -33,21 +34,20 @@ def contents(run):
 
 def forge(run, unit, table, change, listed=True):
     """Change a unit's file, seal it, and list it as it then is."""
-    path = run / unit.path(table)
+    path = run / place(unit, table, RunDirectory(run).units()[unit])
     record = record_in(path.read_bytes())
     changed = change(pq.read_table(path))
     data = sealed_parquet(changed, record)
-    path.write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
+    path.unlink()
 
-    def relist(content):
-        for entry in content["units"]:
-            if entry["unit"] == unit.record:
-                entry["files"][table] |= {"sha256": digest, "bytes": len(data)}
+    def apply(entries):
+        (entry,) = [entry for entry in entries if entry["unit"] == unit.record]
+        entry["files"][table] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        (run / place(unit, table, {"format": 2} | entry)).write_bytes(data)
         if not listed:
-            content["units"] = [entry for entry in content["units"] if entry["unit"] != unit.record]
+            entries.remove(entry)
 
-    edit(run, "manifest.json", relist)
+    relist(run, apply)
 
 
 def put(name, value):
@@ -72,8 +72,9 @@ FORGED = {
 
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_sealed_file_with_other_rows_than_its_units_is_damaged(small, small_run, run, change, listed):
-    forge(run, UNIT, "trials", change, listed)
+@EITHER
+def test_a_sealed_file_with_other_rows_than_its_units_is_damaged(small, small_run, run, change, listed, convert):
+    forge(convert(run), UNIT, "trials", change, listed)
     if listed:
         with pytest.raises(InputError, match=f"{UNIT.file_name}: .*verify"):
             load(run)
@@ -95,8 +96,9 @@ def test_a_sealed_file_with_other_rows_than_its_units_is_damaged(small, small_ru
         lambda table: table.drop_columns(["test_loss"]),
     ],
 )
-def test_a_sealed_file_of_other_curves_is_damaged(run, change):
-    forge(run, UNIT, "curves", change)
+@EITHER
+def test_a_sealed_file_of_other_curves_is_damaged(run, change, convert):
+    forge(convert(run), UNIT, "curves", change)
     with pytest.raises(InputError, match="curves/.*verify"):
         load(run, "curves")
 
@@ -178,12 +180,15 @@ def test_records_of_any_depth_are_damaged():
             without_checksum(b'{"format": 2, "sha256": "", "units": ' + b"[" * depth + b"]" * depth + b"}")
 
 
-def test_an_environment_that_no_sweep_writes_is_damaged(small, small_run, run):
+@EITHER
+def test_an_environment_that_no_sweep_writes_is_damaged(small, run, convert):
+    before = RunDirectory(convert(run)).units()
     deep = json.loads("[" * 400 + "]" * 400)
-    edit(run, "manifest.json", lambda content: content["units"][0]["environment"].update(jax=deep))
-    assert [p.path for p in RunDirectory(run).survey().problems] == ["manifest.json"]
+    relist(run, lambda entries: entries[0]["environment"].update(jax=deep))
+    (problem,) = RunDirectory(run).survey().problems
+    assert is_of_index(problem)
     sweep(small, run)
-    assert RunDirectory(run).units() == RunDirectory(small_run).units()
+    assert RunDirectory(run).units() == before and not RunDirectory(run).survey().problems
 
 
 def test_names_that_utf_8_cannot_hold_are_damaged(run):
@@ -210,12 +215,15 @@ def test_overwriting_leaves_a_file_that_no_sweep_wrote(small, run):
     assert f"{mine[1].relative_to(run)}: foreign" in said.output and len(load(run)) == 15
 
 
-def test_a_unit_that_was_begun_is_finished_though_nobody_asks_for_it(small, run, tmp_path):
-    """Its level is known from the file that is there; before, the run stayed damaged for good."""
+def test_a_unit_that_was_begun_and_that_nobody_asks_for_is_deleted(small, run, tmp_path):
+    """Its level is known from the file that is there; else the run would stay damaged for good."""
     other = sweep(dataclasses.replace(small, levels=(5,)), tmp_path / "other")
-    shutil.copy(other / Fit("iht", 5, 0, 20).path("curves"), run / "curves")
+    left = copy_unit(other, run, Fit("iht", 5, 0, 20), "curves")
+    (problem,) = RunDirectory(run).survey().problems
+    assert problem.path == str(left.relative_to(run)) and "left by a sweep that was killed" in problem.what
     sweep(small, run)
-    assert not RunDirectory(run).survey().problems and sorted(load(run).s.unique()) == [3, 5, 7, 15]
+    assert not left.exists()
+    assert not RunDirectory(run).survey().problems and sorted(load(run).s.unique()) == [3, 7, 15]
 
 
 def test_names_of_files_that_are_no_text_are_printed_as_such(run):
@@ -279,7 +287,7 @@ def test_certificates_of_another_run_are_damaged_and_outlive_the_right_ones(run,
     unit = Certify(0, 2)
     shutil.copy(other_run / unit.path("certificates"), run / "certificates")
     entry = RunDirectory(other_run).units()[unit]
-    edit(run, "manifest.json", lambda content: content["units"].__setitem__(0, entry))
+    relist(run, lambda entries: entries.append(entry))
     with pytest.raises(InputError, match="certificates/.*: foreign, of configuration"):
         load(run, "certificates")
     (problem,) = RunDirectory(run).survey().problems
@@ -290,28 +298,39 @@ def test_certificates_of_another_run_are_damaged_and_outlive_the_right_ones(run,
     assert (run / aside).read_bytes() == (other_run / unit.path("certificates")).read_bytes()
 
 
-def test_a_listed_unit_of_another_run_gives_way_and_is_kept(small, small_run, run, other_run):
+@EITHER
+def test_a_listed_unit_of_another_run_gives_way_and_is_kept(small, small_run, run, other_run, convert):
+    units = RunDirectory(convert(run)).units()
+    theirs = {}
     for table in ("trials", "curves"):
-        shutil.copy(other_run / UNIT.path(table), run / table)
+        source = other_run / place(UNIT, table, RunDirectory(other_run).units()[UNIT])
+        theirs[place(UNIT, table, units[UNIT])] = source.read_bytes()
+        (run / place(UNIT, table, units[UNIT])).write_bytes(source.read_bytes())
     said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS])
     assert said.exit_code == 0 and said.stderr.count("set aside under a hidden name") == 2
     pd.testing.assert_frame_equal(load(run), load(small_run))
     kept = {(run / path).read_bytes() for path in RunDirectory(run).aside()}
-    assert kept == {(other_run / UNIT.path(table)).read_bytes() for table in ("trials", "curves")}
     said = CliRunner().invoke(cli, ["verify", str(run)])
-    assert said.exit_code == 0 and said.stdout.count("a foreign file, set aside for a result") == 2
+    if convert is as_it_is:
+        assert kept == set(theirs.values()) and said.exit_code == 0
+    else:  # the new curves have another name
+        assert kept == {theirs[UNIT.path("trials")]} and (run / UNIT.path("curves")).read_bytes() in theirs.values()
+        assert said.exit_code == 1 and f"{UNIT.path('curves')}: foreign" in said.stdout
+    assert said.stdout.count("a foreign file, set aside for a result") == len(kept)
 
 
-def test_a_unit_under_another_units_name_is_not_that_unit(run):
+@EITHER
+def test_a_unit_under_another_units_name_is_not_that_unit(run, convert):
     """Also if somebody lists it so."""
+    convert(run)
     source = Fit("gd", 15, 0, 20)
     shutil.copy(run / source.path("trials"), run / UNIT.path("trials"))
     of_file = RunDirectory(run).units()[source]["files"]["trials"]
 
-    def relist(content):
-        next(entry for entry in content["units"] if entry["unit"] == UNIT.record)["files"]["trials"] = of_file
+    def apply(entries):
+        next(entry for entry in entries if entry["unit"] == UNIT.record)["files"]["trials"] = of_file
 
-    edit(run, "manifest.json", relist)
+    relist(run, apply)
     with pytest.raises(InputError, match="not this unit's, by the record in it"):
         load(run)
 
@@ -319,41 +338,46 @@ def test_a_unit_under_another_units_name_is_not_that_unit(run):
 # What a manifest says is shown and relied on.
 
 
+@EITHER
 @pytest.mark.parametrize("where", ["its value", "its name"])
-def test_an_environment_cannot_write_what_a_terminal_obeys_or_forge_a_line(run, where):
+def test_an_environment_cannot_write_what_a_terminal_obeys_or_forge_a_line(run, where, convert):
+    units = RunDirectory(convert(run)).units()
     harmful = "\x1b[2J\nihtjax: error: all lost"
     change = {"jaxlib": harmful} if where == "its value" else {harmful: "1"}
-    for table in ("trials", "curves"):
-        (run / UNIT.path(table)).unlink()  # so that there is something to compute, and to note
-
-    def forge_environments(content):
-        for entry in content["units"]:
-            entry["environment"] |= change
-
-    edit(run, "manifest.json", forge_environments)
+    for key in places(UNIT, units[UNIT]):
+        (run / key).unlink()  # so that there is something to compute, and to note
+    relist(run, lambda entries: [entry["environment"].update(change) for entry in entries])
     said = CliRunner().invoke(cli, ["sweep", str(run), *OPTIONS])
     assert said.exit_code == 0 and "\x1b" not in said.output and "\nihtjax: error" not in said.output
     assert (r"note: jaxlib was \x1b[2J\nihtjax: error: all lost" in said.stderr) == (where == "its value")
     assert not any("\n" in text for entry in RunDirectory(run).units().values() for text in entry["environment"])
 
 
-def test_an_environment_of_several_lines_is_no_damage(small, run, monkeypatch):
+@EITHER
+def test_an_environment_of_several_lines_is_no_damage(small, run, convert):
     """Scripts write XLA_FLAGS so."""
     from ihtjax.sweeps.engine import differences
 
     flags = "--xla_a=1\n--xla_b=2"
-    edit(run, "manifest.json", lambda content: [e["environment"].update(xla_flags=flags) for e in content["units"]])
+    relist(convert(run), lambda entries: [e["environment"].update(xla_flags=flags) for e in entries])
     found = RunDirectory(run).survey()
     assert not found.problems and not differences({"xla_flags": flags}, found.whole.values())
     assert len(differences({"xla_flags": ""}, found.whole.values())) == 1
 
 
 @pytest.mark.parametrize("value", ["x", None, [1], 0, True, 1.5], ids=str)
-def test_a_strange_format_of_certificates_is_damage_in_the_manifest(run, value):
+@EITHER
+def test_a_strange_format_of_certificates_is_damage_where_it_is_listed(run, value, convert):
     certify_run(run, trials=2, enumerate_supports=False)
-    whole = gaps(run)
-    edit(run, "manifest.json", lambda content: content["units"][0]["environment"].update(format=value))
-    assert [problem.path for problem in RunDirectory(run).survey().problems] == ["manifest.json"]
+    whole = gaps(convert(run))
+
+    def apply(entries):
+        (entry,) = [entry for entry in entries if entry["unit"][0] == "all"]
+        entry["environment"].update(format=value)
+
+    relist(run, apply)
+    (problem,) = RunDirectory(run).survey().problems
+    assert is_of_index(problem)
     pd.testing.assert_frame_equal(gaps(run), whole)  # from the files' own records
 
 
@@ -366,5 +390,6 @@ def test_what_oracle_says_is_safe_is_counted_from_the_files(run, monkeypatch):
         raise OSError(28, "No space left on device", "there")
 
     monkeypatch.setattr("ihtjax.sweeps.store.files.write_atomically", fail)
+    monkeypatch.setattr("ihtjax.sweeps.store.files.create_atomically", fail)
     said = CliRunner().invoke(cli, ["oracle", str(run), "--trials", "2", "--no-enumerate"])
     assert "there: No space left on device; certificates of 0 trials are safe" in str(said.exception)

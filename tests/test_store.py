@@ -1,7 +1,6 @@
 """A run directory from elsewhere: what it says is checked, and nothing outside it is touched."""
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -13,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.formats import as_format_1, edit, relist
 from ihtjax import InputError, certify_run, load, report, summary, sweep
 from ihtjax.sweeps.store.files import read_file, write_atomically, write_output
-from ihtjax.sweeps.store.records import Certify, Damaged, Fit, unit_from, unit_of, without_checksum
+from ihtjax.sweeps.store.records import Certify, Damaged, Fit, unit_of, without_checksum
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.sealed import arrow_reader, record_in, sealed_parquet
-from tests.conftest import Notes, edit
+from tests.conftest import EITHER, Notes, copy_unit, is_of_index
 
 
 def tree(folder):
@@ -72,8 +72,9 @@ def test_flipped_bits_in_results_are_never_read(run):
 
 
 def test_every_flipped_bit_of_a_record_is_noticed_or_changes_nothing(small_run):
-    for name in ("config.json", "manifest.json"):
-        data = (small_run / name).read_bytes()
+    (log,) = (small_run / "_log").iterdir()
+    for path in (small_run / "config.json", log):
+        data = path.read_bytes().splitlines()[0] if path == log else path.read_bytes()
         content = without_checksum(data)
         noticed = 0
         for place in range(8 * len(data)):
@@ -102,17 +103,18 @@ def test_the_name_of_a_file_follows_from_its_unit_and_back():
         assert unit_of(name) is None
 
 
+@EITHER
 @pytest.mark.parametrize("path", ["../../victim.txt", "{victim}", "trials/../../victim.txt", "curves/../trials/x"])
-def test_no_path_in_a_manifest_is_followed(small, run, path):
+def test_no_path_in_a_record_is_followed(small, run, path, convert):
+    convert(run)
     victim = run.parent / "victim.txt"
     victim.write_text("mine")
     path = path.format(victim=victim)
 
-    def rename(content):
-        entry = content["units"][0]
-        entry["files"] = {path: next(iter(entry["files"].values()))}
+    def rename(entries):
+        entries[0]["files"] = {path: next(iter(entries[0]["files"].values()))}
 
-    edit(run, "manifest.json", rename)
+    relist(run, rename)
     for call in (lambda: sweep(small, run), lambda: load(run), lambda: sweep(small, run, overwrite=True)):
         call()
     assert victim.read_text() == "mine" and len(load(run)) == 60
@@ -144,17 +146,18 @@ STRANGE_UNITS = [
 ]
 
 
+@EITHER
 @pytest.mark.parametrize("unit", STRANGE_UNITS, ids=str)
-def test_a_manifest_with_a_strange_unit_is_made_again_from_the_files(small, run, unit):
-    before = load(run)
-    edit(run, "manifest.json", lambda content: content["units"][0].update(unit=unit))
+def test_a_strange_unit_that_is_listed_is_taken_from_the_files(small, run, unit, convert):
+    before = load(convert(run))
+    relist(run, lambda entries: entries[0].update(unit=unit))
     pd.testing.assert_frame_equal(load(run), before)
-    problem = RunDirectory(run).survey().problems[0]
-    assert problem.path == "manifest.json"
+    assert is_of_index(RunDirectory(run).survey().problems[0])
     sweep(small, run)
     assert not RunDirectory(run).survey().problems and len(pd.read_parquet(run / "trials")) == 60
 
 
+@EITHER
 @pytest.mark.parametrize(
     "change",
     [
@@ -170,15 +173,16 @@ def test_a_manifest_with_a_strange_unit_is_made_again_from_the_files(small, run,
         lambda entry: entry.clear(),
     ],
 )
-def test_a_manifest_with_a_strange_entry_is_made_again_from_the_files(run, change):
-    before = load(run)
-    edit(run, "manifest.json", lambda content: change(content["units"][0]))
+def test_a_strange_entry_that_is_listed_is_taken_from_the_files(run, change, convert):
+    before = load(convert(run))
+    relist(run, lambda entries: change(entries[0]))
     pd.testing.assert_frame_equal(load(run), before)
-    assert RunDirectory(run).survey().problems[0].path == "manifest.json"
+    assert is_of_index(RunDirectory(run).survey().problems[0])
 
 
-def test_a_unit_that_is_listed_twice_is_read_once(run):
-    edit(run, "manifest.json", lambda content: content["units"].append(content["units"][0]))
+@EITHER
+def test_a_unit_that_is_listed_twice_is_read_once(run, convert):
+    relist(convert(run), lambda entries: entries.append(entries[0]))
     assert len(load(run)) == 60 and not load(run).duplicated(["method", "s", "trial"]).any()
 
 
@@ -219,7 +223,7 @@ def test_a_configuration_that_contradicts_itself_does_not_count(small, run, chan
 # Links and other things that are no files.
 
 
-@pytest.mark.parametrize("folder", ["trials", "curves", "certificates"])
+@pytest.mark.parametrize("folder", ["trials", "curves", "certificates", "_log"])
 def test_a_linked_folder_is_refused_and_left_as_it_is(small, run, folder):
     elsewhere = run.parent / "elsewhere"
     if (run / folder).exists():
@@ -345,13 +349,16 @@ def test_a_foreign_file_under_a_name_that_is_needed_is_set_aside(small, run):
     assert aside.read_text() == "mine" and len(load(run)) == 75 and len(pd.read_parquet(run / "trials")) == 75
 
 
-def test_an_older_manifest_restored_loses_nothing(small, run):
-    older = (run / "manifest.json").read_bytes(), (run / "config.json").read_bytes()
+@EITHER
+def test_an_older_index_restored_loses_nothing(small, run, convert):
+    older = {path: path.read_bytes() for path in (*convert(run).glob("*.json"), *run.glob("_log/*"))}
     larger = dataclasses.replace(small, trials=25, levels=(3, 5, 7))
     sweep(larger, run)
     before = tree(run / "trials") | tree(run / "curves")
-    for name, content in zip(("manifest.json", "config.json"), older):
-        (run / name).write_bytes(content)
+    shutil.rmtree(run / "_log")
+    (run / "_log").mkdir()
+    for path, content in older.items():
+        path.write_bytes(content)
     sweep(small, run)
     assert tree(run / "trials") | tree(run / "curves") == before
     assert len(load(run)) == 100 and not RunDirectory(run).survey().problems
@@ -361,7 +368,7 @@ def test_units_copied_in_from_a_run_of_the_same_configuration_are_used(small, ru
     larger = dataclasses.replace(small, levels=(3, 5, 7))
     other = sweep(larger, tmp_path / "other")
     for table in ("trials", "curves"):
-        shutil.copy(other / table / "iht-s00005-000000000-000000019.parquet", run / table)
+        copy_unit(other, run, Fit("iht", 5, 0, 20), table)
     before = tree(run / "trials")
     sweep(larger, run)
     assert tree(run / "trials") == before and len(load(run)) == 80
@@ -370,7 +377,7 @@ def test_units_copied_in_from_a_run_of_the_same_configuration_are_used(small, ru
 def test_results_of_another_configuration_are_not_taken_for_the_runs(small, run, tmp_path):
     other = sweep(dataclasses.replace(small, seed=1, levels=(5,)), tmp_path / "other")
     for table in ("trials", "curves"):
-        shutil.copy(other / table / "iht-s00005-000000000-000000019.parquet", run / table)
+        copy_unit(other, run, Fit("iht", 5, 0, 20), table)
     larger = dataclasses.replace(small, levels=(3, 5, 7))
     sweep(larger, run)
     assert load(run).config_hash.nunique() == 1 and len(load(run)) == 80
@@ -399,19 +406,22 @@ def test_sweep_names_a_damaged_certificate_and_leaves_it_to_oracle(small, certif
     assert not RunDirectory(certified).survey().problems
 
 
-def test_certificates_outlive_an_older_manifest(small, run):
-    older = (run / "manifest.json").read_bytes()
-    certify_run(run, levels=(3,), trials=2)
+@EITHER
+def test_certificates_outlive_a_lost_index(small, run, convert):
+    certify_run(convert(run), levels=(3,), trials=2)
     before = tree(run / "certificates")
-    (run / "manifest.json").write_bytes(older)
+    shutil.rmtree(run / "_log")
     sweep(small, run)
     assert tree(run / "certificates") == before and len(load(run, "certificates")) == 2
 
 
-def test_certificates_of_more_levels_replace_those_of_fewer_also_when_killed_before_the_manifest(certified):
-    older = (certified / "manifest.json").read_bytes()
+def test_certificates_of_more_levels_replace_those_of_fewer_also_when_killed_before_the_index(certified):
+    older = tree(certified / "_log")
     certify_run(certified, trials=2)
-    (certified / "manifest.json").write_bytes(older)
+    shutil.rmtree(certified / "_log")
+    (certified / "_log").mkdir()
+    for path, content in older.items():
+        path.write_bytes(content)
     assert set(load(certified, "certificates").s) == {3, 7, 15}
 
 
@@ -420,29 +430,7 @@ def test_certificates_of_more_levels_replace_those_of_fewer_also_when_killed_bef
 
 @pytest.fixture
 def format_1(run):
-    """The run as versions before 0.2 wrote it: no checksums, files by path, no records in them."""
-    for name in ("config.json", "manifest.json"):
-        content = json.loads((run / name).read_text())
-        del content["sha256"]
-        for entry in content.get("units", ()):
-            unit = unit_from(entry["unit"])
-            for table in list(entry["files"]):
-                path = run / unit.path(table)
-                pq.write_table(pq.read_table(path), path)
-                of_file = {
-                    "sha256": _sha256(path),
-                    "bytes": path.stat().st_size,
-                    "rows": entry["files"].pop(table)["rows"],
-                }
-                entry["files"][unit.path(table)] = of_file
-        (run / name).write_text(json.dumps(content | {"format": 1}))
-    return run
-
-
-def _sha256(path):
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return as_format_1(run)
 
 
 def test_a_run_of_format_1_is_read_and_extended(small, small_run, format_1):

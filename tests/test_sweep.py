@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.formats import entries_of
 from ihtjax import InputError, SweepConfig, load, summary, sweep
 from ihtjax.sweeps import engine, progress, runner
 from ihtjax.sweeps.engine import estimated_seconds, make_problem
@@ -141,7 +142,7 @@ def test_the_configuration_and_the_environment_are_recorded(small, small_run):
     assert SweepConfig(**stored["config"]) == dataclasses.replace(small, loss="cross_entropy")  # filled in
     assert stored["metrics"] == ["accuracy"]
     assert stored["parameters"][:2] == ["w11", "w12"] and len(stored["data_sha256"]) == 64
-    entry = json.loads((small_run / "manifest.json").read_text())["units"][0]
+    entry = entries_of(small_run)[0]
     assert set(entry["environment"]) == set(
         "ihtjax jax jaxlib platform device instruction_set xla_flags batch matmul_precision".split()
     )

@@ -166,10 +166,10 @@ def figures(run_dir, format, only):
         raise reader_gone
 
 
-@cli.command(short_help="Check each file of a run against its manifest.")
+@cli.command(short_help="Check each file of a run against its recorded hash.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def verify(run_dir):
-    """Check each file against the manifest; exit with 1 if anything is missing, torn or foreign.
+    """Check each file against its recorded hash; exit with 1 if anything is missing, torn or foreign.
 
     `ihtjax sweep`, with the options that made the run, computes again what is missing or damaged.
 
@@ -233,7 +233,7 @@ def oracle(run_dir, **options):
     from ihtjax.sweeps.store.run import RunDirectory
 
     def kept():
-        # Not what the manifest lists: a file may be torn since, or the last be written and not listed.
+        # Not what the index lists: a file may be torn since, or the last be written and not listed.
         whole = RunDirectory(run_dir).survey().whole
         trials = sum(unit.stop - unit.start for unit in whole if isinstance(unit, Certify))
         return f"certificates of {trials:,} trials are safe in {run_dir}, the same command goes on"

@@ -193,7 +193,7 @@ def _flag(name: str) -> str:
 
 
 def environments(path: Path) -> list[tuple[str, str]]:
-    """What the manifest's units were made with: each name with its values."""
+    """What a run's units were made with: each name with its values."""
     values: dict[str, list[str]] = {}
     for unit, entry in RunDirectory(path).units().items():
         for name, value in entry["environment"].items():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import os
 import platform
 import resource
@@ -273,13 +274,14 @@ def _writing_seconds(engine, config, s) -> list[float]:
     columns = np.resize(np.arange(engine.batch), N)
     result, curve = run_block(engine, seeds, s)
     seeds, result, curve = jax.tree.map(lambda a: a[..., columns], (seeds, result, curve))
-    unit = Fit("iht", s, 0, N)
+    starts = itertools.count(0, N)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
         run.write_config(config_record(config, engine.problem, {"iht": ""}, engine.batch))
-        run.write_units({})
 
         def write():
+            start = next(starts)
+            unit = Fit("iht", s, start, start + N)
             run.write_unit(unit, unit_tables(unit, config, seeds, result, curve, None, "0" * 12), {})
 
         return repeat(write, 3)

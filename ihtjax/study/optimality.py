@@ -34,6 +34,7 @@ from ihtjax.sweeps.store.reading import load
 from ihtjax.sweeps.store.records import Certify
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import certificates_schema
+from ihtjax.sweeps.store.survey import Survey
 from ihtjax.sweeps.words import constraint, network, not_stored
 
 # A unit is some tens of seconds of work.
@@ -163,7 +164,12 @@ def certify_run(
             raise InputError(f"{error}, or certify without the oracle, with enumerate_supports=False") from None
     with interrupts.deferred(), run.lock():
         run.remove_temporaries()
-        blocks = plan(run, show, levels, trials or config.trials, levels if enumerate_supports else ())
+        found = run.survey()
+        run.mend(found)
+        for damage in found.problems:
+            show.say(str(damage))
+        methods = set(stored["solvers"])
+        blocks = plan(found, methods, levels, trials or config.trials, levels if enumerate_supports else ())
         if not blocks:
             show.say("nothing to compute: all that was asked for is there")
             return run.path
@@ -176,7 +182,8 @@ def certify_run(
                 environment: dict[str, Any] = {name: metadata.version(name) for name in ("ihtjax", "numpy", "scipy")}
                 environment |= {"format": FORMAT, "levels": block.levels, "enumerated": block.enumerated}
                 environment["methods"] = list(stored["solvers"])
-                run.write_unit(Certify(block.start, block.stop), {"certificates": table}, environment)
+                unit = Certify(block.start, block.stop)
+                run.write_unit(unit, {"certificates": table}, environment, found.listing.get(unit))
                 doubt = max(doubt, its, key=Doubt.in_ties)
         finally:
             show.close()
@@ -195,18 +202,12 @@ class Block(NamedTuple):
 
 
 def plan(
-    run: RunDirectory, show: progress.Silent, levels: Iterable[int], trials: int, enumerated: Iterable[int]
+    found: Survey, methods: set[str], levels: Iterable[int], trials: int, enumerated: Iterable[int]
 ) -> list[Block]:
     """What is still to be certified; units that are damaged, older or of too few levels or solvers are done again.
 
     What a unit is known to hold beyond what is asked for, it will hold again.
     """
-    found = run.survey()
-    if found.stale:
-        run.write_units(found.listing)
-    for damage in found.problems:
-        show.say(str(damage))
-    methods = set(run.record()["solvers"])
     broken = [unit for unit in found.broken if isinstance(unit, Certify)]
     finished = [(unit.start, unit.stop) for unit in broken]
     blocks = []
@@ -219,7 +220,7 @@ def plan(
             continue
         finished.append((unit.start, unit.stop))
         its = entry["environment"]
-        lacking = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
+        lacking: set[Any] | bool = set(levels) - set(its["levels"]) or set(enumerated) - set(its["enumerated"])
         lacking = lacking or methods - certified_methods(its) or its.get("format", 1) != FORMAT
         if unit.start < trials and lacking:
             both = sorted({*levels, *its["levels"]}), sorted({*enumerated, *its["enumerated"]})

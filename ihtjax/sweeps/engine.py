@@ -285,7 +285,7 @@ def estimated_seconds(problem: Problem, config: SweepConfig, batches: int, lanes
 
 
 def describe_environment(batch: int) -> dict[str, Any]:
-    """What results can depend on beside the configuration, for the manifest."""
+    """What results can depend on beside the configuration, for each unit's record."""
     platform()
     device = jax.devices()[0]
     return {

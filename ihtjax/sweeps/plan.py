@@ -15,7 +15,7 @@ from ihtjax.sweeps.memory import unit_rows
 from ihtjax.sweeps.store.records import Damaged, Fit, Unit, config_in
 from ihtjax.sweeps.store.run import RunDirectory
 
-# More files than this no folder holds with ease, and the manifest lists them all.
+# More files than this no folder holds with ease.
 MAX_UNITS = 1_000_000
 
 
@@ -72,7 +72,7 @@ def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
 
 
 def unfinished(run: RunDirectory, finished: Iterable[Unit] | None = None) -> list[Fit]:
-    """The units that a run's configuration asks for and that aren't finished; those in its manifest are, if None."""
+    """The units that a run's configuration asks for and that aren't finished; those that `units` gives are, if None."""
     stored, finished = run.record(), run.units() if finished is None else finished
     config, n = stored_config(stored, run.path), len(stored["parameters"])
     return plan(config, list(stored["solvers"]), n, finished, [], stored["batch"])

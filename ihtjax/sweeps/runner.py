@@ -41,10 +41,11 @@ from ihtjax.sweeps.engine import (
 from ihtjax.sweeps.executors import Executor, Threads
 from ihtjax.sweeps.levels import written
 from ihtjax.sweeps.memory import fitting_engines
-from ihtjax.sweeps.plan import extend, plan, stages, stored_config, unfinished
+from ihtjax.sweeps.plan import extend, gaps, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
-from ihtjax.sweeps.store.records import TABLES, Fit, Unit
-from ihtjax.sweeps.store.run import Damage, RunDirectory, Survey
+from ihtjax.sweeps.store.records import Damage, Fit, Unit, owner_of
+from ihtjax.sweeps.store.run import RunDirectory
+from ihtjax.sweeps.store.survey import nothing
 from ihtjax.sweeps.trial import Result, curve_steps
 from ihtjax.sweeps.words import constants, surplus
 
@@ -95,7 +96,7 @@ def sweep(
     fingerprints = {method: fingerprint(solver) for method, solver in solvers.items()}
     with interrupts.deferred(), run.lock():
         stored = None if overwrite else run.config()
-        found = Survey({}, [], [], {}, False) if stored is None else run.survey()
+        found = nothing() if stored is None else run.survey()
         if stored is not None:
             there = *found.listing, *found.broken
             more = surplus(stored_config(stored, run.path), config)
@@ -125,8 +126,7 @@ def sweep(
         stay = run.clear() if stored is None else []
         run.write_config(config_record(config, problem, fingerprints, lanes))
         run.remove_temporaries()
-        if found.stale:
-            run.write_units(found.listing)
+        run.mend(found)
         for damage in (*found.problems, *stay):
             show.say(f"{damage}{_remedy(damage, found.broken, units)}")
         drawn = [name for name in ("report.html", "figures") if (run.path / name).exists()]
@@ -140,7 +140,8 @@ def sweep(
             show.start(sum(unit.stop - unit.start for unit in units) * config.steps)
             try:
                 for stage in stages(units):
-                    _run_stage(executor or Threads(flights), engines, config, run, stage, environment, show)
+                    where = executor or Threads(flights)
+                    _run_stage(where, engines, config, run, stage, environment, found.listing, show)
             finally:
                 show.close()
     return run.path
@@ -209,7 +210,7 @@ def kept(run_dir: str | os.PathLike, config: SweepConfig, overwrite: bool) -> st
     run = RunDirectory(run_dir)
     try:
         stored = run.config() if run.exists() else None
-        # Not what the manifest lists: the last unit may have been written and not listed, or be unlisted to be deleted.
+        # Not what the index lists: the last units may have been written and not listed, or be unlisted to be deleted.
         whole = {} if stored is None else run.survey().whole
     except InputError as error:
         return str(error)
@@ -249,20 +250,18 @@ def _announce(
 def _remedy(damage: Damage, broken: list[Unit], units: list[Fit]) -> str:
     """What becomes of it, in words."""
 
-    def is_of(some: Sequence[Unit]) -> bool:
-        return any(damage.path == unit.path(table) for unit in some for table in TABLES)
-
+    _, unit = owner_of(damage.path)
     if "foreign" in damage.what:
-        return "; set aside under a hidden name, since a new file gets this one" if is_of(units) else "; left alone"
+        return "; set aside under a hidden name where a new file gets this one" if unit in units else "; left alone"
     if damage.path.startswith("certificates/"):
-        return "; left alone, ihtjax oracle computes it again" if is_of(broken) else ""
-    return "; computed again" if is_of(broken) else ""
+        return "; left alone, ihtjax oracle computes it again" if unit in broken else ""
+    return "; computed again" if unit in broken else ""
 
 
-def _run_stage(executor, engines, config, run, units, environment, show):
+def _run_stage(executor, engines, config, run, units, environment, known, show):
     """Compute units, with several batches in flight, and write each as soon as it is whole.
 
-    Batches may come in any order, and more than once.
+    Batches may come in any order, and more than once. What is known of units that are damaged tells their files.
     """
     batch = environment["batch"]
     config_hash = run.record()["config_hash"]
@@ -301,7 +300,8 @@ def _run_stage(executor, engines, config, run, units, environment, show):
         else:
             baseline = dense_loss[unit.start : unit.stop]
         check_sparse(unit, config, result)
-        run.write_unit(unit, unit_tables(unit, config, seeds, result, curve, baseline, config_hash), environment)
+        tables = unit_tables(unit, config, seeds, result, curve, baseline, config_hash)
+        run.write_unit(unit, tables, environment, known.get(unit))
     if waits:
         raise InputError(f"executor: it left out {len(waits)} of {len(units)} units; the same command goes on")
 
@@ -340,10 +340,12 @@ def _batches(units: Sequence[Fit], lanes: int) -> list[tuple[Fit, int, int]]:
 
 
 def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:
-    """Training losses of the dense baselines that are stored, by trial; NaN where there is none yet."""
+    """Training losses of the dense baselines that are stored, by trial."""
     losses = np.full(config.trials, np.nan, config.precision)
     units = [unit for unit in run.units() if isinstance(unit, Fit) and unit.method == DENSE]
-    if units:
-        dense = read(run.path, columns=["trial", "train_loss"], units=units).to_pandas()
-        losses[dense.trial] = dense.train_loss
+    if lost := gaps([(unit.start, unit.stop) for unit in units], config.trials):
+        start, stop = lost[0]
+        raise InputError(f"{run.path}: no dense baseline of trials {start} to {stop - 1}; the same command computes it")
+    dense = read(run.path, columns=["trial", "train_loss"], units=units).to_pandas()
+    losses[dense.trial] = dense.train_loss
     return losses

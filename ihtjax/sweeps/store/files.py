@@ -1,16 +1,21 @@
 """Files that are there whole or not at all, written and read without following links."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ihtjax.errors import InputError
 
 # Of a write that was killed: hidden, so that no reader of the folder sees it, and named so that only ours matches.
 TEMPORARY = r"\.{name}\.[0-9a-f]{{16}}\.tmp"
+
+# What file systems without hard links say; there a run's lock alone keeps others from the name.
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # Of a file that `set_aside` renamed.
 ASIDE = re.compile(r"\..+\.[0-9a-f]{16}\.aside")
@@ -31,11 +36,38 @@ def read_file(path: Path) -> bytes:
         return stream.read()
 
 
-def write_atomically(path: Path, data) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that, whenever the process or machine stops, it is there whole or not at all.
 
     What stands under that name is replaced; if it is a link, the link is, not what it points to.
     """
+    with _temporary(path, data) as temporary:
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+def create_atomically(path: Path, data: bytes) -> bool:
+    """The same, unless something stands under that name, which is left as it is: whether the file was created."""
+    if os.path.lexists(path):
+        return False
+    with _temporary(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if os.path.lexists(path):
+                return False
+            os.replace(temporary, path)
+        sync_folder(path.parent)
+    return True
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+    """A file beside a path that holds the data, on disk; gone afterwards. Errors name the path."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
@@ -43,14 +75,13 @@ def write_atomically(path: Path, data) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
+        yield temporary
+    except OSError as error:
+        error.filename = os.fspath(path)  # a write's error names no file, and nobody knows the temporary one
+        raise
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = os.fspath(path)  # a write's error names no file, and nobody knows the temporary one
-        raise
-    sync_folder(path.parent)
 
 
 def write_output(path: Path, data: bytes) -> None:

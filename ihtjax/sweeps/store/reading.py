@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ihtjax.errors import BOOLEAN, InputError, check, one_of, plain, shown
-from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit
+from ihtjax.sweeps.store.records import TABLES, Damaged, Fit, Unit, place
 from ihtjax.sweeps.store.run import RunDirectory
 from ihtjax.sweeps.store.schemas import schema_of, with_wide_counts
 from ihtjax.sweeps.store.sealed import arrow_reader
@@ -71,6 +71,9 @@ def read(
     run = RunDirectory(run_dir).require()
     entries = {unit: entry for unit, entry in run.units().items() if table in entry["files"]}
     if units is not None:
+        units = list(units)
+        if lost := [unit for unit in units if unit not in entries]:
+            raise InputError(f"{run.path}: cannot read {table} of {lost[0]}; see: ihtjax verify {run.path}")
         entries = {unit: entries[unit] for unit in units}
     if not entries:
         command = f"ihtjax oracle {run.path}" if table == "certificates" else "the command that began the run"
@@ -130,7 +133,7 @@ def _source(run: RunDirectory, stored: dict[str, Any], table: str, verify: bool,
     try:
         return arrow_reader(run.read_file(unit, table, entry, stored, verify))
     except Damaged as error:
-        raise InputError(f"{run.path / unit.path(table)}: {error}; see: ihtjax verify {run.path}") from error
+        raise InputError(f"{run.path / place(unit, table, entry)}: {error}; see: ihtjax verify {run.path}") from error
 
 
 def _distinct_names(columns: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run directory's records may hold, checked in one place: configuration, list of units, a file's own record.
+"""What a run directory's records may hold, checked in one place: configuration, units, a file's own record.
 
 A record is JSON with a checksum over the rest, or lies in the footer of a Parquet file that has one (`sealed`). A
 checksum tells accidents, not malice, so every value is checked as well: type, range, and that no two units hold the
@@ -17,8 +17,9 @@ from ihtjax.errors import InputError, whole_number
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.text import is_printable, printable
 
-# Format 1 had no checksums, and called files by their paths.
-FORMAT = 2
+# Format 1 had no checksums, and called files by their paths. Up to format 2 a manifest listed what was finished, and
+# curves were named by their unit alone.
+FORMAT = 3
 TABLES = ("trials", "curves", "certificates")
 METHOD = re.compile(r"(?!all$)[a-z][a-z0-9_]*(:\w+=[\w.+-]+(,\w+=[\w.+-]+)*)?")
 CONFIG_FIELDS = {
@@ -38,6 +39,22 @@ TRIALS = whole_number(0)
 
 class Damaged(ValueError):
     """A record that can't be what was written; the text says why."""
+
+
+class Unreadable(Damaged):
+    """A file that the system doesn't read now; it may be whole."""
+
+
+class Damage(NamedTuple):
+    """Something wrong with a run directory: a file, and what is wrong with it."""
+
+    path: str
+    what: str
+
+    def __str__(self):
+        # Names of files may hold anything, such as what a terminal obeys, or no text at all.
+        path = printable(self.path)
+        return f"{path}: {self.what}"
 
 
 class Fit(NamedTuple):
@@ -70,7 +87,7 @@ class Fit(NamedTuple):
         return list(self)
 
     def path(self, table: str) -> str:
-        """Where its file of a table lies, below the run directory."""
+        """Where its file of a table lies, below the run directory, if it isn't named by its content."""
         return f"{table}/{self.file_name}"
 
     def __str__(self):
@@ -107,9 +124,11 @@ class Certify(NamedTuple):
 
 
 Unit = Fit | Certify
+Units = dict[Unit, dict[str, Any]]
 # How files and records spell all methods and levels.
 OF_ALL = "all", 0
 UNIT_FILE = re.compile(r"(.{1,200})-s(\d{5,10})-(\d{9,10})-(\d{9,10})\.parquet")
+NAMED_BY_CONTENT = re.compile(r"(.+)-[0-9a-f]{12}\.parquet")
 
 
 def _file_name(method: str, s: int, start: int, stop: int) -> str:
@@ -125,6 +144,34 @@ def unit_of(file_name: str) -> Unit | None:
     return unit if unit and unit.start < unit.stop and unit.file_name == file_name else None
 
 
+def owner_of(key: str) -> tuple[str, Unit | None]:
+    """The table in whose folder a file lies, and the unit whose file of that table may be called so, if any."""
+    table, _, file_name = key.partition("/")
+    unit = unit_of(file_name)
+    if unit is None and (match := NAMED_BY_CONTENT.fullmatch(file_name)):
+        unit = unit_of(f"{match[1]}.parquet")
+        unit = None if unit and table == unit.main_table else unit
+    return table, unit
+
+
+def place(unit: Unit, table: str, entry: dict[str, Any]) -> str:
+    """Where a unit's file of a table lies: its main one is named by the unit, others also by their content.
+
+    Args:
+      unit, table: whose file.
+      entry: what is recorded of the unit; up to format 2 all were named by the unit alone.
+    """
+    key = unit.path(table)
+    if table == unit.main_table or entry["format"] < 3:
+        return key
+    return f"{key.removesuffix('.parquet')}-{entry['files'][table]['sha256'][:12]}.parquet"
+
+
+def places(unit: Unit, entry: dict[str, Any] | None) -> set[str]:
+    """Where all files of a unit lie; nowhere if nothing is recorded of it."""
+    return {place(unit, table, entry) for table in entry["files"]} if entry else set()
+
+
 def unit_from(record: list) -> Unit | None:
     """The unit in its ``record``; None if the method is none."""
     method, s, start, stop = record
@@ -133,10 +180,10 @@ def unit_from(record: list) -> Unit | None:
     return Fit(method, s, start, stop) if isinstance(method, str) and METHOD.fullmatch(method) else None
 
 
-def with_checksum(content: dict[str, Any]) -> bytes:
-    """A record as the bytes of its file."""
+def with_checksum(content: dict[str, Any], indent: int | None = 1) -> bytes:
+    """A record as the bytes of its file, or of a line if there is no indent."""
     content = {"format": FORMAT} | content
-    return (json.dumps(content | {"sha256": _checksum(content)}, indent=1) + "\n").encode()
+    return (json.dumps(content | {"sha256": _checksum(content)}, indent=indent) + "\n").encode()
 
 
 def without_checksum(data: bytes) -> dict[str, Any]:
@@ -227,7 +274,7 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     """A unit with what is recorded of it: hash, size and rows of each file by table, and its environment.
 
     Args:
-      entry: as in the manifest.
+      entry: as in the index, in a manifest, or in the unit's own main file.
       stored: the configuration's record.
 
     Raises:
@@ -236,8 +283,8 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
     try:
         method, s, start, stop = entry["unit"]
         unit = unit_from(entry["unit"])
-        files, environment = entry["files"], entry["environment"]
-    except (TypeError, KeyError, ValueError) as error:
+        files, environment, its_format = entry["files"], entry["environment"], entry.get("format", 2)
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise Damaged(f"a unit without its four parts, its files and its environment: {error}") from error
     n = len(stored["parameters"])
     if unit is None or (isinstance(unit, Fit) and method not in ("gd", *stored["solvers"])):
@@ -247,6 +294,8 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
         raise Damaged(f"level {s!r}, expected {levels.text}")
     if not (TRIALS.holds(start) and TRIALS.holds(stop) and start < stop):
         raise Damaged(f"trials from {start!r} to before {stop!r}")
+    if not whole_number(1, FORMAT).holds(its_format):
+        raise Damaged(f"{unit}: format {its_format!r}, expected {whole_number(1, FORMAT).text}")
     if not isinstance(files, dict) or not isinstance(environment, dict):
         raise Damaged(f"{unit}: expected files and environment as objects")
     values = [one for value in environment.values() for one in (value if isinstance(value, list) else [value])]
@@ -280,7 +329,7 @@ def check_entry(entry: Any, stored: dict[str, Any]) -> tuple[Unit, dict[str, Any
             raise Damaged(f"{unit}: expected methods as a list of names")
         if not whole_number(1).holds(environment.get("format", 1)):
             raise Damaged(f"{unit}: format {environment['format']!r}, expected {whole_number(1).text}")
-    return unit, {"unit": unit.record, "files": files, "environment": environment}
+    return unit, {"format": its_format, "unit": unit.record, "files": files, "environment": environment}
 
 
 def _printable_value(value: Any) -> Any:
@@ -289,7 +338,7 @@ def _printable_value(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def check_units(entries: Any, stored: dict[str, Any]) -> dict[Unit, dict[str, Any]]:
+def check_units(entries: Any, stored: dict[str, Any]) -> Units:
     """The units of a manifest.
 
     Raises:
