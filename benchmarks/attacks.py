@@ -271,19 +271,20 @@ def scenarios(ground: Ground) -> dict[str, tuple[Path | None, list[str], Path]]:
         "extend": (ground.pristine, ["sweep", *LARGER], ground.larger),
         "overwrite": (ground.pristine, ["sweep", *SMALL, "--overwrite"], ground.pristine),
         "oracle": (ground.pristine, ["oracle", *MORE], ground.certified),
+        "extend, unlisted": (ground.unlisted, ["sweep", *LARGER], ground.larger),
     }
 
 
 def faults(ground: Ground, seed: int, scale: float) -> Cases:
-    codes = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR]
-    return every_call(ground, scale, lambda number: [(codes[(number + seed + k) % 4], False) for k in (0, 1)])
+    codes = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EACCES]
+    return every_call(ground, scale, lambda number: (codes[(number + seed) % len(codes)], False))
 
 
 def stops(ground: Ground, seed: int, scale: float) -> Cases:
-    return every_call(ground, scale, lambda number: [(errno.EIO, True)])
+    return every_call(ground, scale, lambda number: (errno.EIO, True))
 
 
-def every_call(ground: Ground, scale: float, codes: Callable[[int], list[tuple[int, bool]]]) -> Cases:
+def every_call(ground: Ground, scale: float, code_of: Callable[[int], tuple[int, bool]]) -> Cases:
     """For each scenario, as many cases as it makes calls."""
     shim, cases = preloaded(ground), []
     for name, (source, argv, _) in scenarios(ground).items():
@@ -293,9 +294,9 @@ def every_call(ground: Ground, scale: float, codes: Callable[[int], list[tuple[i
         shim.attack_disarm()
         step = max(1, round(1 / scale))
         for number in range(1, shim.attack_seen() + 1, step):
-            for code, lasting in codes(number):
-                words = f"{name}, call {number}{' and all after it' * lasting}, {errno.errorcode[code]}"
-                cases.append((words, lambda case=(name, number, code, lasting): fail(ground, shim, *case)))
+            code, lasting = code_of(number)
+            words = f"{name}, call {number}{' and all after it' * lasting}, {errno.errorcode[code]}"
+            cases.append((words, lambda case=(name, number, code, lasting): fail(ground, shim, *case)))
     return cases
 
 

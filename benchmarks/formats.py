@@ -43,7 +43,7 @@ def relist(run: Path, change: Callable[[list[dict]], Any]) -> None:
     shutil.rmtree(run / "_log")
     (run / "_log").mkdir()
     lines = [with_checksum(entry, indent=None) for entry in entries]
-    (run / "_log" / "000001-00000000.jsonl").write_bytes(b"".join(lines))
+    (run / "_log" / "000000001-00000000.jsonl").write_bytes(b"".join(lines))
 
 
 def as_format_2(run: Path) -> Path:

@@ -32,7 +32,7 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 class Ground:
     """A folder with a run of two units a level and certificates, the same made at once and larger, and an outsider.
 
-    And the same run as versions of formats 1 and 2 left it.
+    And the same run as versions of formats 1 and 2 left it, and as a kill before the first lines of its index does.
 
     Args:
       folder: a folder of the attack's own; what an earlier worker made there is used again.
@@ -42,7 +42,7 @@ class Ground:
         self.folder, self.run, self.outside = folder, folder / "case" / "run", folder / "case" / "outside"
         names = ("pristine", "larger", "certified", "other", "all")
         self.pristine, self.larger, self.certified, self.other, everything = (folder / name for name in names)
-        self.earlier = {1: folder / "format_1", 2: folder / "format_2"}
+        self.earlier, self.unlisted = {1: folder / "format_1", 2: folder / "format_2"}, folder / "unlisted"
         if not (folder / "ready").exists():
             first = [option if option != "20" else "12" for option in SMALL]
             for argv in (
@@ -60,6 +60,7 @@ class Ground:
                 assert done.code == 0, done.err
             for make, path in zip((as_format_1, as_format_2), self.earlier.values()):
                 make(shutil.copytree(self.pristine, path))
+            shutil.rmtree(shutil.copytree(self.pristine, self.unlisted) / "_log")
             (folder / "ready").touch()
         # What is right is read without this package's code, by the configuration that it is right for.
         # The last bits of certificates depend on which levels are certified at once.
@@ -72,7 +73,7 @@ class Ground:
             for its in (source, others)
         }
         self.rows = {table: len(pd.read_parquet(self.pristine / table)) for table in TABLES}
-        self.files = {run: snapshot(run) for run in (self.pristine, *self.earlier.values())}
+        self.files = {run: snapshot(run) for run in (self.pristine, self.unlisted, *self.earlier.values())}
 
     def fresh(self, source: Path | None = None) -> Path:
         """A new copy of a run, with files outside it that nobody may touch; a path that isn't there if no source."""

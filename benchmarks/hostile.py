@@ -181,7 +181,7 @@ def indexes(ground: Ground):
     """(name, what makes it): damaged, replaced and lost indexes, and curves."""
     victim = ground.outside / "victim.txt"
     first = lambda run: next((run / "_log").glob("*.jsonl"))  # noqa: E731
-    late = "_log/000099-0123abcd.jsonl"
+    late = "_log/000000099-0123abcd.jsonl"
     yield from texts("index", first)
     yield "index gone", lambda run: shutil.rmtree(run / "_log")
     yield "index and configuration gone", lambda run: (shutil.rmtree(run / "_log"), (run / "config.json").unlink())
@@ -192,7 +192,7 @@ def indexes(ground: Ground):
     yield "a user's file in the index", lambda run: (run / "_log" / "notes.txt").write_text(MINE)
     yield (
         "the index's temporaries link outside",
-        lambda run: (run / "_log" / f".000002-0123abcd.jsonl.{16 * '0'}.tmp").symlink_to(victim),
+        lambda run: (run / "_log" / f".000000002-0123abcd.jsonl.{16 * '0'}.tmp").symlink_to(victim),
     )
     yield "a number that is too high", lambda run: first(run).rename(run / "_log" / f"{10**9 - 1}-0123abcd.jsonl")
     yield "a later format in the index", lambda run: (run / late).write_bytes(with_checksum({"format": 7}, None))

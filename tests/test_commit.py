@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.formats import entries_of
+from benchmarks.formats import entries_of, relist
 from ihtjax import InputError, SweepConfig, certify_run, load, sweep
 from ihtjax.sweeps import plan
 from ihtjax.sweeps.store.index import BATCH
@@ -350,3 +351,102 @@ def test_a_unit_that_can_no_longer_be_read_is_not_left_out_of_what_must_be_there
     (run / UNIT.path("trials")).write_bytes(b"torn")
     with pytest.raises(InputError, match="cannot read trials of iht, s = 3, trials 0 to 19; see: ihtjax verify"):
         read(run, units=[UNIT])
+
+
+# What a strict reader found.
+
+
+def unlisted(run):
+    """The run without its index, as a kill before its first lines leaves it."""
+    shutil.rmtree(run / "_log")
+    return run
+
+
+@pytest.mark.parametrize("folder", ["trials", "curves", "_log"])
+def test_a_folder_that_cannot_be_listed_is_an_error_and_loses_nothing(small, run, monkeypatch, folder):
+    """Before, `load` returned fewer rows without a word, and a sweep took whole units' curves for orphans."""
+    before, real = files(unlisted(run) if folder != "_log" else run), os.scandir
+
+    def fail(path=".", *args):
+        if str(path) == str(run / folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        for call in (lambda: load(run), lambda: sweep(small, run), lambda: RunDirectory(run).survey()):
+            with pytest.raises(InputError, match=f"{folder}: cannot be listed"):
+                call()
+    assert files(run) == before
+
+
+def test_curves_of_a_unit_that_cannot_be_read_now_are_no_orphans(small, run, monkeypatch):
+    """The index knows an earlier attempt, and the main file, which names the curves that are there, fails to read."""
+    entry = RunDirectory(run).units()[UNIT]
+    relist(
+        run, lambda entries: [e["files"]["curves"].update(sha256="0" * 64) for e in entries if e["unit"] == UNIT.record]
+    )
+    real = Folder.get
+
+    def fail(self, key):
+        if key == UNIT.path("trials"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "get", fail)
+        found = RunDirectory(run).survey()
+    assert UNIT in found.broken and not found.orphans
+    assert RunDirectory(run).survey().whole[UNIT]["files"] == entry["files"]
+
+
+def test_a_users_own_manifest_is_set_aside(small, run):
+    """Runs of this format have none; before, it was deleted."""
+    (run / "manifest.json").write_text('{"name": "my web app"}')
+    sweep(small, run)
+    (kept,) = run.glob(".manifest.json.*.aside")
+    assert kept.read_text() == '{"name": "my web app"}' and len(load(run)) == 60
+    (run / "manifest.json").mkdir()
+    sweep(small, run, overwrite=True)
+    assert len(load(run)) == 60 and len(list(run.glob(".manifest.json.*.aside"))) == 2
+
+
+def test_a_kill_while_results_are_deleted_leaves_no_unit_without_its_curves(small, run, monkeypatch):
+    real, count = Folder.delete, []
+
+    def stop(self, key):
+        count.append(key)
+        if len(count) == 6:
+            raise KeyboardInterrupt
+        real(self, key)
+
+    monkeypatch.setattr(Folder, "delete", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(small, run, overwrite=True)
+    monkeypatch.undo()
+    assert not RunDirectory(run).units() or len(load(run, "curves")) == 8 * len(load(run))
+    sweep(small, run)
+    assert len(load(run)) == 60 and not RunDirectory(run).survey().problems
+
+
+def test_a_run_without_index_and_configuration_is_one_all_the_same(small, run):
+    """Each file in trials holds the record."""
+    (unlisted(run) / "config.json").unlink()
+    assert len(load(run)) == 60
+    sweep(small, run)
+    assert (run / "config.json").exists() and len(load(run)) == 60
+
+
+def test_a_folder_of_the_name_of_an_index_makes_no_run(small, tmp_path):
+    (tmp_path / "_log").mkdir()
+    (tmp_path / "_log" / "2026.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files but is not a run directory"):
+        sweep(small, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["_log", "2026.txt"]
+
+
+def test_curves_that_were_computed_again_are_read_without_a_look_at_hashes(run):
+    """The index names those of an earlier attempt."""
+    before = load(run, "curves")
+    relist(run, lambda entries: [e["files"]["curves"].update(sha256="0" * 64) for e in entries])
+    pd.testing.assert_frame_equal(load(run, "curves", verify=False), before)

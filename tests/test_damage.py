@@ -48,7 +48,7 @@ def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp
     # a unit's first file was put in place, but the kill came before its last
     (run / "trials" / "iht-s00007-000000000-000000019.parquet").unlink()
     unlist(run, Fit("iht", 7, 0, 20))
-    (run / "_log" / ".000002-01234567.jsonl.0123456789abcdef.tmp").write_bytes(b"{")
+    (run / "_log" / ".000000002-01234567.jsonl.0123456789abcdef.tmp").write_bytes(b"{")
     assert len(pd.read_parquet(run / "trials")) == 20
     sweep(small, run)
     assert_identical(run, small_run)
@@ -58,8 +58,8 @@ def test_leftovers_of_a_kill_never_break_reading_or_resume(small, small_run, tmp
 @EITHER
 def test_a_unit_that_was_written_and_not_listed_is_finished(small, run, convert):
     unlist(convert(run), Fit("iht", 3, 0, 20))
-    (problem,) = RunDirectory(run).survey().problems
-    assert problem.path == "_log" and problem.what.startswith("does not list 1 unit yet")
+    found = RunDirectory(run).survey()
+    assert not found.problems and list(found.unlisted) == [Fit("iht", 3, 0, 20)]
     assert len(load(run)) == 60 and len(load(run, "curves")) == 60 * 8
     before = files(run)
     sweep(small, run)
@@ -125,11 +125,14 @@ def test_a_damaged_record_is_made_again_from_the_files(small, run, name, content
     else:
         path.write_text(content)
     assert len(load(run)) == 60 and not unfinished(RunDirectory(run).require())
-    (problem,) = RunDirectory(run).survey().problems
-    assert problem.path.startswith(name) and ("sweep makes it again" in problem.what or "sweep adds" in problem.what)
+    found, lost = RunDirectory(run).survey(), name == "_log" and content is None
+    assert [problem.path.startswith(name) for problem in found.problems] == [True] * (not lost)
+    assert all("sweep makes it again" in what or "sweep lists them anew" in what for _, what in found.problems)
+    assert len(found.unlisted) == 3 * (name != "config.json")
     notes = Notes()
     sweep(small, run, show=notes)
-    assert sum(name in line for line in notes.lines) == 1
+    assert sum(name in line for line in notes.lines) == len(found.problems)
+    assert not RunDirectory(run).survey().unlisted
     assert files(run) == before and not RunDirectory(run).survey().problems
     assert SweepConfig(**RunDirectory(run).config()["config"]) == dataclasses.replace(small, loss="cross_entropy")
 
@@ -140,14 +143,12 @@ def test_both_records_gone_are_made_again_with_all_levels_and_trials(small, tmp_
     sweep(larger, run)
     shutil.rmtree(run / "_log")
     (run / "config.json").unlink()
-    assert not RunDirectory(run).exists()
-    (run / "config.json").touch()
     larger = dataclasses.replace(larger, loss="cross_entropy")  # filled in, as levels would be
     assert SweepConfig(**RunDirectory(run).config()["config"]) == larger and len(load(run)) == 75
 
 
 def test_a_later_format_is_refused_and_loses_nothing(small, small_run, tmp_path):
-    for name in ("config.json", "manifest.json", "_log/000002-01234567.jsonl"):
+    for name in ("config.json", "manifest.json", "_log/000000002-01234567.jsonl"):
         run = shutil.copytree(small_run, tmp_path / name.replace("/", "-"))
         before = files(run)
         (run / name).write_bytes(with_checksum({"format": 7}, indent=None))

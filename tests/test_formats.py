@@ -96,6 +96,17 @@ def test_overwriting_leaves_nothing_of_it(small, earlier):
     assert not (earlier / "manifest.json").exists() and not list(earlier.glob("certificates/*"))
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["manifest.json", "_log/000000099-0123abcd.jsonl"])
+def test_somebody_elses_file_under_the_name_of_an_index_is_not_deleted(small, run, name, overwrite):
+    """In a run of format 3 manifest.json isn't the run's any more."""
+    (run / name).write_text('{"name": "mine"}')
+    assert len(load(run)) == 60
+    sweep(small, run, overwrite=overwrite)
+    (aside,) = RunDirectory(run).aside()
+    assert (run / aside).read_text() == '{"name": "mine"}' and whole(run) and len(load(run)) == 60
+
+
 def test_a_lost_manifest_of_format_2_is_made_up_for_by_the_index(small, format_2):
     before = files(format_2)
     (format_2 / "manifest.json").unlink()

@@ -316,7 +316,7 @@ def test_a_listed_unit_of_another_run_gives_way_and_is_kept(small, small_run, ru
     else:  # the new curves have another name
         assert kept == {theirs[UNIT.path("trials")]} and (run / UNIT.path("curves")).read_bytes() in theirs.values()
         assert said.exit_code == 1 and f"{UNIT.path('curves')}: foreign" in said.stdout
-    assert said.stdout.count("a foreign file, set aside for a result") == len(kept)
+    assert said.stdout.count("set aside and not read") == len(kept)
 
 
 @EITHER

@@ -111,7 +111,7 @@ def test_a_reader_sees_the_old_or_the_new_whole(storage):
 # A local folder.
 
 
-@pytest.mark.parametrize("call", ["fsync", "open", "link", "replace"])
+@pytest.mark.parametrize("call", ["fsync", "open", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR])
 def test_a_write_that_fails_leaves_what_was_there(folder, monkeypatch, call, code):
     folder.put("a", b"old")
@@ -124,14 +124,42 @@ def test_a_write_that_fails_leaves_what_was_there(folder, monkeypatch, call, cod
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
-        if call != "link":
-            with pytest.raises(OSError) as failed:
-                folder.put("a", b"new")
-            assert failed.value.filename == str(folder.path / "a")
+        with pytest.raises(OSError) as failed:
+            folder.put("a", b"new")
+        assert failed.value.filename == str(folder.path / "a")
         if call != "replace":
             with pytest.raises(OSError):
                 folder.create("b", b"new")
     assert folder.get("a") == b"old" and os.listdir(folder.path) == ["a"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.EACCES, errno.EMLINK, errno.EXDEV, errno.ENOTSUP])
+def test_without_hard_links_a_file_is_created_all_the_same(folder, monkeypatch, code):
+    """File systems that have none say so in many ways."""
+
+    def fail(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", fail)
+    assert folder.create("b", b"new") and not folder.create("b", b"newer")
+    assert folder.get("b") == b"new" and os.listdir(folder.path) == ["b"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_list_is_whole_or_an_error(folder, monkeypatch, code):
+    """What is finished is what is listed; pathlib's own globs leave out what they can't open."""
+    folder.create("trials/a", b"1")
+    real = os.scandir
+
+    def fail(path):
+        if str(path).endswith("trials"):
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(OSError, match="trials"):
+        folder.list("trials/")
+    assert folder.list("curves/") == []
 
 
 def test_data_is_on_disk_before_it_has_its_name(folder, monkeypatch):
@@ -140,9 +168,9 @@ def test_data_is_on_disk_before_it_has_its_name(folder, monkeypatch):
     for name in ("fsync", "link", "replace"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))[1])
-    folder.create("a", b"data")
-    folder.put("a", b"data")
-    assert calls == ["fsync", "link", "fsync", "fsync", "replace", "fsync"]  # the folder's, after
+    folder.create("trials/a", b"data")  # the run's folder, which has a new one, then data, name and the new folder
+    folder.put("trials/a", b"data")
+    assert calls == ["fsync", "fsync", "link", "fsync", "fsync", "replace", "fsync"]
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])

@@ -45,7 +45,7 @@ from ihtjax.sweeps.plan import extend, gaps, plan, stages, stored_config, unfini
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Damage, Fit, Unit, owner_of
 from ihtjax.sweeps.store.run import RunDirectory
-from ihtjax.sweeps.store.survey import nothing
+from ihtjax.sweeps.store.survey import Survey, nothing
 from ihtjax.sweeps.trial import Result, curve_steps
 from ihtjax.sweeps.words import constants, surplus
 
@@ -128,7 +128,7 @@ def sweep(
         run.remove_temporaries()
         run.mend(found)
         for damage in (*found.problems, *stay):
-            show.say(f"{damage}{_remedy(damage, found.broken, units)}")
+            show.say(f"{damage}{_remedy(damage, found, units)}")
         drawn = [name for name in ("report.html", "figures") if (run.path / name).exists()]
         if units and drawn:
             show.say(f"{' and '.join(drawn)}: of the results before; ihtjax report and figures make them anew")
@@ -247,15 +247,17 @@ def _announce(
     show.say(line)
 
 
-def _remedy(damage: Damage, broken: list[Unit], units: list[Fit]) -> str:
+def _remedy(damage: Damage, found: Survey, units: list[Fit]) -> str:
     """What becomes of it, in words."""
 
     _, unit = owner_of(damage.path)
+    if damage.path in found.orphans:
+        return "; deleted"
     if "foreign" in damage.what:
         return "; set aside under a hidden name where a new file gets this one" if unit in units else "; left alone"
     if damage.path.startswith("certificates/"):
-        return "; left alone, ihtjax oracle computes it again" if unit in broken else ""
-    return "; computed again" if unit in broken else ""
+        return "; left alone, ihtjax oracle computes it again" if unit in found.broken else ""
+    return "; computed again" if unit in found.broken else ""
 
 
 def _run_stage(executor, engines, config, run, units, environment, known, show):

@@ -1,14 +1,15 @@
 """A run's `config.json`: what it is of. Each result file holds the same, so that it is made again if it is lost."""
 
+from pathlib import Path
 from typing import Any
 
-from ihtjax.errors import InputError
+from ihtjax.errors import InputError, whole_number
 from ihtjax.sweeps.store.records import (
     FORMAT,
     Damage,
     Damaged,
     check_config,
-    owner_of,
+    main_of,
     with_checksum,
     without_checksum,
 )
@@ -26,7 +27,7 @@ class Configuration:
       path: of the run directory, for errors.
     """
 
-    def __init__(self, results: Results, path: Any):
+    def __init__(self, results: Results, path: Path):
         self.results, self.path = results, path
 
     def read(self) -> dict[str, Any] | None:
@@ -103,12 +104,13 @@ class Configuration:
         """The record in the result files, with all levels and trials; None if they differ in more."""
         found = []
         for key in self.results.keys():
-            table, unit = owner_of(key)
-            record = self.results.record(key) if unit and table == unit.main_table else None
+            record = self.results.record(key) if main_of(key) else None
             try:
-                found += [] if record is None else [check_config(dict(record["run"]))]
+                content = None if record is None else check_config(dict(record["run"]))
             except (ValueError, KeyError, TypeError):  # `Damaged` is a ValueError
                 continue
+            if content is not None and whole_number(1).holds(content.get("format")):
+                found.append(content)
         if len({content["config_hash"] for content in found}) != 1:
             return None
         its_format = max(content["format"] for content in found)

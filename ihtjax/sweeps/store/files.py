@@ -1,7 +1,6 @@
 """Files that are there whole or not at all, written and read without following links."""
 
 import contextlib
-import errno
 import os
 import re
 import secrets
@@ -13,9 +12,6 @@ from ihtjax.errors import InputError
 
 # Of a write that was killed: hidden, so that no reader of the folder sees it, and named so that only ours matches.
 TEMPORARY = r"\.{name}\.[0-9a-f]{{16}}\.tmp"
-
-# What file systems without hard links say; there a run's lock alone keeps others from the name.
-NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # Of a file that `set_aside` renamed.
 ASIDE = re.compile(r"\..+\.[0-9a-f]{16}\.aside")
@@ -55,9 +51,7 @@ def create_atomically(path: Path, data: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
+        except OSError:  # file systems without hard links say so in many ways; the run's lock alone guards the name
             if os.path.lexists(path):
                 return False
             os.replace(temporary, path)
@@ -113,12 +107,11 @@ def sync_folder(folder: Path) -> None:
             os.close(file)
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> None:
     """Rename a file so that readers of its folder don't see it and nothing is written over it."""
     hidden = path.with_name(f".{path.name}.{secrets.token_hex(8)}.aside")
     os.rename(path, hidden)
     sync_folder(path.parent)
-    return hidden
 
 
 def own_folder(folder: Path, make: bool = False) -> Path:
@@ -136,7 +129,9 @@ def own_folder(folder: Path, make: bool = False) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder, expected one; move it away")
     if make:
-        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            sync_folder(folder.parent)
     return folder
 
 

@@ -9,7 +9,7 @@ import secrets
 from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError
-from ihtjax.sweeps.store.configuration import HELD_ELSEWHERE, Configuration
+from ihtjax.sweeps.store.configuration import Configuration
 from ihtjax.sweeps.store.records import (
     Damage,
     Damaged,
@@ -23,8 +23,10 @@ from ihtjax.sweeps.store.records import (
 from ihtjax.sweeps.store.storage import Storage
 
 FOLDER = "_log"
-NAME = r"(\d{6,9})-[0-9a-f]{8}\.jsonl"
+NAME = r"(\d{9})-[0-9a-f]{8}\.jsonl"
+HIGHEST = 900_000_000  # of a number that others may have made up none is counted on from
 MANIFEST = "manifest.json"
+SAID_ELSEWHERE = "the result files say it too, ihtjax sweep lists them anew"
 # Lines of a file: as many units at most are read by their own record after a kill.
 BATCH = 64
 
@@ -34,7 +36,7 @@ class Known(NamedTuple):
 
     Attributes:
       units: what it records of each unit.
-      kept: the same without what stands in damaged files alone, which are deleted once it is written anew.
+      kept: the same without what stands in damaged files alone, which are set aside once it is written anew.
       manifest: the units of the manifest; None if there is none, or it is damaged.
       damaged: the files of the index that are.
       problems: all that is wrong with it.
@@ -71,8 +73,9 @@ class Index:
         if not self.pending:
             return
         data = b"".join(with_checksum(entry, indent=None) for entry in self.pending)
-        self.number = self.number or 1 + max((int(match[1]) for _, match in self._files() if match), default=0)
-        while not self.storage.create(f"{FOLDER}/{self.number:06d}-{self.writer}.jsonl", data):
+        numbers = () if self.number else (int(match[1]) for _, match in self._files() if match)
+        self.number = self.number or 1 + max((number for number in numbers if number < HIGHEST), default=0)
+        while not self.storage.create(f"{FOLDER}/{self.number:09d}-{self.writer}.jsonl", data):
             self.number += 1
         self.number += 1
         self.pending = []
@@ -94,35 +97,50 @@ class Index:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                found.problems.append(Damage(key, f"foreign, it can't be read ({error.strerror})"))
+                found.problems.append(Damage(key, f"unreadable: {error.strerror}; {SAID_ELSEWHERE}"))
                 continue
             units, wrong = self._units_in(key, lines, stored)
             found.units.update(units)
             if wrong:
                 found.damaged.append(key)
-                found.problems.append(Damage(key, f"{wrong}; {HELD_ELSEWHERE}"))
+                found.problems.append(Damage(key, f"{wrong}; {SAID_ELSEWHERE}"))
             else:
                 found.kept.update(units)
         return found
+
+    def exists(self) -> bool:
+        """Whether there is any."""
+        return any(match for _, match in self._files())
 
     def clear(self) -> None:
         """Delete its lines, but no manifest."""
         self.pending = []
         for key, match in self._files():
             if match:
-                self.storage.delete(key)
+                self.discard(key)
+
+    def discard(self, key: str) -> None:
+        """Delete a file of the index; what shows no sign of being one, as anybody's manifest.json, is set aside."""
+        try:
+            data = self.storage.get(key)
+        except OSError:
+            return  # a link, or no file
+        if key != MANIFEST and (not data or b'"sha256": "' in data):
+            self.storage.delete(key)
+        else:
+            self.storage.set_aside(key)
 
     def _read_manifest(self, stored: dict[str, Any], found: Known) -> Known:
         try:
             content = self.configuration.record(MANIFEST)
             if content is None:
                 if stored["format"] < 3:
-                    found.problems.append(Damage(MANIFEST, f"missing; {HELD_ELSEWHERE}"))
+                    found.problems.append(Damage(MANIFEST, f"missing; {SAID_ELSEWHERE}"))
                 return found
             units = check_units(content.get("units"), stored)
         except Damaged as error:
             found.damaged.append(MANIFEST)
-            found.problems.append(Damage(MANIFEST, f"{error}; {HELD_ELSEWHERE}"))
+            found.problems.append(Damage(MANIFEST, f"{error}; {SAID_ELSEWHERE}"))
             return found
         return found._replace(units=dict(units), kept=dict(units), manifest=units)
 
@@ -142,4 +160,8 @@ class Index:
 
     def _files(self) -> list[tuple[str, re.Match | None]]:
         """What is in its folder, each with the match of its name."""
-        return [(key, re.fullmatch(f"{FOLDER}/{NAME}", key)) for key in self.storage.list(f"{FOLDER}/")]
+        try:
+            keys = self.storage.list(f"{FOLDER}/")
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check what it is") from error
+        return [(key, re.fullmatch(f"{FOLDER}/{NAME}", key)) for key in keys]

@@ -154,6 +154,12 @@ def owner_of(key: str) -> tuple[str, Unit | None]:
     return table, unit
 
 
+def main_of(key: str) -> Unit | None:
+    """The unit whose main file may lie there, if any."""
+    table, unit = owner_of(key)
+    return unit if unit and table == unit.main_table else None
+
+
 def place(unit: Unit, table: str, entry: dict[str, Any]) -> str:
     """Where a unit's file of a table lies: its main one is named by the unit, others also by their content.
 

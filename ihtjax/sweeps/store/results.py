@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ihtjax.errors import InputError
 from ihtjax.sweeps.store.records import (
     FORMAT,
     TABLES,
@@ -40,9 +41,17 @@ class Results:
         self.storage = storage
 
     def keys(self) -> list[str]:
-        """What `pandas.read_parquet` would read."""
-        found = [key for table in TABLES for key in self.storage.list(f"{table}/")]
-        return sorted(key for key in found if not any(part[0] == "_" for part in key.split("/")))
+        """What `pandas.read_parquet` would read, the main files last, since they are written last.
+
+        Raises:
+          InputError: a folder can't be listed.
+        """
+        tables = sorted(TABLES, key=lambda table: table == "trials")
+        try:
+            found = [key for table in tables for key in self.storage.list(f"{table}/")]
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check what it is") from error
+        return [key for key in found if not any(part[0] == "_" for part in key.split("/"))]
 
     def get(self, key: str) -> bytes:
         """What is there; `Damaged` if nothing is, or it is no file, `Unreadable` if it can't be read."""
@@ -87,7 +96,8 @@ class Results:
             if self.storage.create(key, data):
                 continue
             if name == unit.main_table and isinstance(unit, Fit) and (theirs := self.whole_entry(unit, stored)):
-                entry, old = theirs, old | places(unit, entry)
+                old |= places(unit, entry)
+                entry = theirs
                 break
             if name == unit.main_table and before is None:
                 old |= self._of(unit, tables.keys() - {name})
@@ -109,7 +119,8 @@ class Results:
             self.storage.put(key, data)
         else:
             self.storage.set_aside(key)
-            self.storage.create(key, data)
+            if not self.storage.create(key, data):
+                raise InputError(f"{key}: another process writes it; end that, then the same command goes on")
 
     def may_replace(self, key: str, unit: Unit, table: str, stored: dict[str, Any], known: bool) -> bool:
         """Whether nothing but this run's is lost with a file: no user's, nor a whole one of another run."""
@@ -126,9 +137,12 @@ class Results:
         except Damaged:
             return None
 
-    def is_own(self, key: str, unit: Unit, table: str, stored: dict[str, Any]) -> bool:
-        """Whether a file is whole, and this run's of that unit and table."""
-        return is_record_of(self.record(key), unit, table, stored)
+    def has_hash(self, key: str, sha256: str | None) -> bool:
+        """Whether a file has this SHA-256; no file has none."""
+        try:
+            return sha256 is not None and hashlib.sha256(self.get(key)).hexdigest() == sha256
+        except Damaged:
+            return False
 
     def has_seal(self, key: str) -> bool | None:
         """Whether a file was written by this program, whole or not; None if it can't be read."""
@@ -168,16 +182,18 @@ class Results:
 
     def read(self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any], verify: bool) -> bytes:
         """See `RunDirectory.read_file`."""
-        if not verify:
-            return self.get(place(unit, table, entry))
+
+        def found(entry):
+            return self.held(unit, table, entry, stored) if verify else self.get(place(unit, table, entry))
+
         try:
-            return self.held(unit, table, entry, stored)
+            return found(entry)
         except Damaged:
             later = self.own_entry(unit, stored)
             if later is None:
                 raise
             with contextlib.suppress(Damaged):
-                return self.held(unit, table, later, stored)  # its writer was killed before it could list it
+                return found(later)  # its writer was killed before it could list it
             raise
 
     def held(self, unit: Unit, table: str, entry: dict[str, Any], stored: dict[str, Any]) -> bytes:

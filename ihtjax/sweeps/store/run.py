@@ -13,7 +13,7 @@ from ihtjax.errors import PATH, InputError, check
 from ihtjax.sweeps.store import files, index, results
 from ihtjax.sweeps.store.configuration import KEY, Configuration
 from ihtjax.sweeps.store.index import FOLDER, MANIFEST, Index
-from ihtjax.sweeps.store.records import TABLES, Certify, Damage, Damaged, Unit, Units, owner_of, places
+from ihtjax.sweeps.store.records import TABLES, Certify, Damage, Damaged, Unit, Units, main_of, owner_of, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.storage import Folder
 from ihtjax.sweeps.store.survey import Survey, finished, survey
@@ -35,7 +35,11 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether this is a run directory, whole or not."""
-        return any(os.path.lexists(self.path / name) for name in (KEY, MANIFEST, FOLDER))
+        if any(os.path.lexists(self.path / name) for name in (KEY, MANIFEST)):
+            return True
+        with contextlib.suppress(InputError):  # a link, or what can't be listed, is no sign of one
+            return self.index.exists() or any(map(main_of, self.results.keys()))
+        return False
 
     def require(self) -> "RunDirectory":
         """Raise `InputError` unless this is a run directory with a readable configuration."""
@@ -61,6 +65,9 @@ class RunDirectory:
         new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for folder in new:
+                with contextlib.suppress(OSError):  # not every folder above may be opened
+                    files.sync_folder(folder.parent)
         except OSError as error:
             raise InputError(f"{self.path}: cannot make this directory ({error.strerror}); choose another") from error
         lock = filelock.FileLock(self.path / ".lock")
@@ -150,7 +157,7 @@ class RunDirectory:
 
     def aside(self) -> list[str]:
         """The foreign files that gave way to results, as paths below the run directory."""
-        return sorted(key for table in TABLES for key in self.storage.aside(f"{table}/"))
+        return list(self.storage.aside(""))
 
     # Writing.
 
@@ -173,8 +180,8 @@ class RunDirectory:
         """
         stored = self.configuration.in_this_format()
         self.index.add(self.results.write(unit, tables, environment, stored, before))
-        if before is not None or isinstance(unit, Certify):
-            self.index.flush()  # what it says of the unit is not so any more
+        if isinstance(unit, Certify):
+            self.index.flush()  # the levels and solvers that it says of the unit are not so any more
 
     def mend(self, found: Survey) -> None:
         """Make the index say what was found, and delete what belongs to no unit."""
@@ -186,7 +193,7 @@ class RunDirectory:
             self.index.add(entry)
         self.index.flush()
         for key in found.damaged:
-            self.storage.delete(key)
+            self.index.discard(key)
 
     def clear(self) -> list[Damage]:
         """Forget and delete all results; the configuration stays, so that a killed `clear` leaves a run directory.
@@ -195,17 +202,24 @@ class RunDirectory:
           The files that stay, since nothing shows that this program wrote them.
         """
         ours: set[str] = set()
+        manifest = None
         with contextlib.suppress(Damaged, InputError):
-            known = self.index.read(self.record()).units
-            ours = {key for unit, entry in known.items() for key in places(unit, entry)}
+            known = self.index.read(self.record())
+            ours = {key for unit, entry in known.units.items() for key in places(unit, entry)}
+            manifest = known.manifest
+        if manifest is None:
+            with contextlib.suppress(FileNotFoundError):
+                self.storage.set_aside(MANIFEST)
         self.index.clear()
         stay = []
-        for key in self.results.keys():
+        # A unit's main file first: what is left of it by a kill is no unit.
+        for key in sorted(self.results.keys(), key=lambda key: main_of(key) is None):
             if key in ours or (owner_of(key)[1] and self.results.has_seal(key)):
                 self.storage.delete(key)
             else:
                 stay.append(Damage(key, "foreign, it shows no sign of being a result"))
-        self.storage.delete(MANIFEST)  # the only record of what format 1 wrote
+        if manifest is not None:
+            self.storage.delete(MANIFEST)  # last, as the only record of what format 1 wrote
         return stay
 
     def remove_temporaries(self) -> None:

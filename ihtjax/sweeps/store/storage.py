@@ -1,5 +1,6 @@
 """Where a run's bytes are kept: by key, such as "trials/a.parquet", each there whole or not at all."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,10 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str) -> Sequence[str]:
-        """The keys that begin so, in order; without those that have a part that begins with a dot."""
+        """The keys that begin so, in order; without those that have a part that begins with a dot.
+
+        All of them: what is finished is what is listed, so that an `OSError` is raised where some can't be.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -98,6 +102,12 @@ class Folder:
 
     def _below(self, prefix: str) -> Sequence[str]:
         """All that is below a prefix's folder and begins so, but folders."""
+
+        def refuse(error):
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
         folder = self._at(f"{prefix}*").parent
-        found = (path.relative_to(self.path).as_posix() for path in folder.rglob("*") if not path.is_dir())
+        walk = os.walk(folder, onerror=refuse)
+        found = (Path(at, name).relative_to(self.path).as_posix() for at, _, names in walk for name in names)
         return sorted(key for key in found if key.startswith(prefix))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError
 from ihtjax.sweeps.store.configuration import KEY, Configuration
-from ihtjax.sweeps.store.index import FOLDER, MANIFEST, Index, Known
-from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, Unreadable, owner_of, places
+from ihtjax.sweeps.store.index import MANIFEST, Index, Known
+from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, Unreadable, main_of, owner_of, place, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.schemas import configurations_in
 from ihtjax.sweeps.store.sealed import has_seal
@@ -62,7 +62,7 @@ def finished(
       InputError: a file can't be read; or a version that kept its record in the manifest alone wrote it, and that is
         lost.
     """
-    mains = [unit for table, unit in map(owner_of, keys) if unit and table == unit.main_table]
+    mains = [unit for unit in map(main_of, keys) if unit]
     ordered = [unit for unit in mains if unit in known.units] + [unit for unit in mains if unit not in known.units]
     held = Held()
     for unit in dict.fromkeys([*ordered, *known.units]):
@@ -74,9 +74,13 @@ def finished(
                 path = configuration.path
                 raise InputError(f"{path / unit.path(unit.main_table)}: {error}; see: ihtjax verify {path}") from error
         if entry is None and _is_of_format_1(results, unit.path(unit.main_table), stored, known):
+            key, way_out = unit.path(unit.main_table), configuration.way_out()
+            if stored["format"] >= 3:
+                path = configuration.path / key
+                raise InputError(f"{path}: has no record of its own, and no index lists it; {way_out}")
             raise InputError(
-                f"{configuration.path / MANIFEST}: missing or damaged, and {unit.path(unit.main_table)} is of an "
-                f"earlier version, which kept its record there alone; {configuration.way_out()}"
+                f"{configuration.path / MANIFEST}: missing or damaged, and {key} is of an earlier version, which kept "
+                f"its record there alone; {way_out}"
             )
         if entry and held.add(unit):
             yield unit, entry
@@ -95,11 +99,12 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
         return nothing()
     known = index.read(stored)
     problems = configuration.damage() + known.problems
-    whole, listing, broken, superseded = {}, {}, [], set()
+    whole, listing, broken = {}, {}, []
+    superseded: dict[str, str] = {}  # files that another record names, with their SHA-256
     for unit, entry in finished(configuration, results, there, known, stored, all_readable=False):
         wrong = results.damage(unit, entry, stored)
         if wrong and (other := _second_record(results, unit, known, stored)):
-            superseded |= places(unit, entry)
+            superseded |= {place(unit, table, entry): its["sha256"] for table, its in entry["files"].items()}
             entry, wrong = other, results.damage(unit, other, stored)
         listing[unit] = entry
         problems += wrong
@@ -112,27 +117,24 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
     if not whole:
         _refuse_results_of_another(configuration, results, there, stored)
     held, orphans = Held(listing), []
-    for key in sorted(left, key=lambda key: not _is_main(key)):
+    for key in sorted(left, key=lambda key: main_of(key) is None):
         table, owner = owner_of(key)
-        ours = owner and results.may_replace(key, owner, table, stored, known=key in superseded and not _is_main(key))
-        if owner is None or not ours:
+        known_so = main_of(key) is None and results.has_hash(key, superseded.get(key))
+        if owner is None or not results.may_replace(key, owner, table, stored, known=known_so):
             problems.append(Damage(key, "foreign, the run does not list it"))
-        elif owner in listing or owner.path(owner.main_table) not in there:
+        elif owner in whole or owner.path(owner.main_table) not in there:
             orphans.append(key)
             problems.append(
-                Damage(key, "of no finished unit, left by a sweep that was killed; ihtjax sweep deletes it")
+                Damage(key, "of no finished unit, left by a sweep that was killed, or by one that still runs")
             )
+        elif owner in listing:
+            problems.append(Damage(key, "of a unit that is damaged, whose record does not name it"))
         elif held.add(owner):
             broken.append(owner)
             problems.append(Damage(key, "of a unit whose main file is damaged"))
         elif owner not in broken:
             problems.append(Damage(key, "foreign, another unit holds some of its trials"))
     unlisted = {unit: entry for unit, entry in listing.items() if known.kept.get(unit) != entry}
-    if unlisted and not known.problems:
-        count = f"{len(unlisted)} unit{'s' * (len(unlisted) != 1)}"
-        problems.append(
-            Damage(FOLDER, f"does not list {count} yet, whose files say it too; ihtjax sweep adds what is missing")
-        )
     return Survey(whole, broken, problems, listing, unlisted, known.damaged, orphans)
 
 
@@ -142,12 +144,6 @@ def _second_record(results: Results, unit: Unit, known: Known, stored: dict[str,
     if listed and results.damage(unit, listed, stored):
         listed = None
     return results.own_entry(unit, stored) or listed
-
-
-def _is_main(key: str) -> bool:
-    """Whether a file is called as a unit's main one is."""
-    table, owner = owner_of(key)
-    return owner is not None and table == owner.main_table
 
 
 def _is_of_format_1(results: Results, key: str, stored: dict[str, Any], known: Known) -> bool:
