@@ -286,7 +286,8 @@ def test_a_plot_has_no_one_threshold_where_each_layer_has_its_own(layers):
         return " ".join(text.get_text() for text in figure.findobj(Text))
 
     assert "threshold" not in labels(LAYERS)
-    assert "threshold" in labels(DIABETES)
+    plain = dataclasses.replace(LAYERS, per="network", always="l2.b", step_size=0.7)  # but for `per` the same
+    assert "threshold" in labels(plain)
 
 
 # What is refused, and what is said.

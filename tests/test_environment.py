@@ -93,16 +93,21 @@ def test_no_setting_of_jax_changes_what_is_printed(strange, argv, capsys):
 
 
 def test_the_librarys_own_draws_do_not_depend_on_the_environment():
-    code = "ihtjax.solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2 * (1 + x[0] ** 2)), "
-    code += "jnp.zeros(3), s=2, steps=5).step_size"
-    here = eval(code, {"ihtjax": ihtjax, "jnp": jnp})
+    code = "import jax, jax.numpy as jnp, ihtjax; "
+    code += "print(ihtjax.solve(lambda x: jnp.sum((x - jnp.array([3., 1., 2.])) ** 2 * (1 + x[0] ** 2)), "
+    code += "jnp.zeros(3), s=2, steps=5).step_size)"
     there = subprocess.run(
-        [sys.executable, "-c", f"import jax, jax.numpy as jnp, ihtjax; print({code})"],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"JAX_RANDOM_SEED_OFFSET": "5"},
     ).stdout
+
+    def f(x):
+        return jnp.sum((x - jnp.array([3.0, 1.0, 2.0])) ** 2 * (1 + x[0] ** 2))
+
+    here = ihtjax.solve(f, jnp.zeros(3), s=2, steps=5).step_size
     assert there == f"{here!s}\n"
 
 

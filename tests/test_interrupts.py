@@ -146,10 +146,10 @@ def test_an_interrupted_library_call_keeps_what_was_finished(tmp_path):
 
 
 def test_after_an_interrupted_overwrite_the_words_that_are_printed_keep_all(tmp_path):
-    options = ["--steps", 3000, "--trials", 240, "--step-size", 0.5, "--curve-points", 0]
+    options = ["--steps", 3000, "--trials", 300, "--step-size", 0.5, "--curve-points", 0]
     assert start("sweep", tmp_path / "run", "--levels", 3, "--no-dense", *SWEEP[2:]).wait() == 0
     process = start("sweep", tmp_path / "run", *options, "--overwrite")
-    while process.poll() is None and len(list((tmp_path / "run").glob("trials/*-000000239.parquet"))) < 3:
+    while process.poll() is None and len(list((tmp_path / "run").glob("trials/*-000000299.parquet"))) < 3:
         time.sleep(0.01)
     _, err = interrupt(process, 0)
     units = RunDirectory(tmp_path / "run").survey().whole
@@ -158,7 +158,7 @@ def test_after_an_interrupted_overwrite_the_words_that_are_printed_keep_all(tmp_
     before = {unit: (tmp_path / "run" / unit.path("trials")).stat().st_mtime_ns for unit in units}
     assert start("sweep", tmp_path / "run", *options).wait() == 0
     assert before == {unit: (tmp_path / "run" / unit.path("trials")).stat().st_mtime_ns for unit in units}
-    assert len(load(tmp_path / "run")) == 15 * 240
+    assert len(load(tmp_path / "run")) == 15 * 300
 
 
 @pytest.mark.parametrize("stream", ["closed", "full"])

@@ -62,6 +62,7 @@ TABLES = {
     "one feature": random_table(2, 1),
     "features of zeros": with_zeros(random_table(3, 20), [0, 7]),
     "few features, some of zeros": with_zeros(random_table(3, 4), [1, 2]),
+    "features of zeros alone": with_zeros(random_table(3, 2), [0, 1]),
 }
 
 
@@ -212,3 +213,16 @@ def test_a_feature_that_is_constant_on_the_training_rows_alone_is_not_blown_up()
 def test_names_are_class_first_then_feature():
     assert parameter_names(3, 4) == "w11 w12 w13 w14 w21 w22 w23 w24 w31 w32 w33 w34 b1 b2 b3".split()
     assert parameter_names(2, 11)[10] == "w1_11" and parameter_names(2, 11)[-1] == "b2"
+
+
+@pytest.mark.parametrize("loss", ["poisson", "squared"])
+def test_lanes_of_features_of_zeros_alone_are_apart(loss):
+    """Outputs without a product have no rows of their own; where a loss may overflow they were mixed across lanes."""
+    y = np.random.default_rng(0).poisson(3, (60, 1)).astype(np.float64)
+    problem = Linear(Table(np.zeros((60, 1)), y, ("a",), (), ("y",)), LOSSES[loss])
+    train, _ = views(problem, range(4))
+    theta = np.random.default_rng(1).normal(size=(problem.n, 4)).astype(np.float32)
+    for form, plain in ((problem.loss, problem.plain_loss), (problem.gradient, jax.grad(problem.plain_loss))):
+        batched = lanes(form)(theta, train)
+        for i in range(4):
+            np.testing.assert_allclose(batched[..., i], plain(theta[:, i], lane(train, i)), rtol=1e-4, atol=1e-6)

@@ -1,5 +1,8 @@
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -340,7 +343,9 @@ def test_what_verify_says_of_a_damaged_certificate_mends_it(run, tmp_path, capsy
     (path,) = (mine / "certificates").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
     code, _, err = call(capsys, "verify", mine)
-    assert code == 1 and err == f"ihtjax oracle {mine} computes damaged certificates again\n"
+    assert code == 1 and err == (
+        "ihtjax oracle, with the options that made them, computes damaged certificates again\n"
+    )
     code, out, _ = call(capsys, "oracle", mine, "--trials", 2)
     assert code == 0 and out.startswith(f"{mine}: 20 trials a level\n")
     assert call(capsys, "verify", mine)[0] == 0
@@ -350,14 +355,27 @@ def test_a_warning_is_a_line(capsys, monkeypatch):
     """Before, it named a line of the package's code."""
 
     def warns(*args, **kwargs):
-        warnings.warn("some infima are doubtful", RuntimeWarning, stacklevel=2)
+        warnings.warn("some infima\nare doubtful", RuntimeWarning, stacklevel=2)  # of the package's command
+        warnings.warn("not ours", RuntimeWarning, stacklevel=1)
         raise InputError("that was all")
 
     monkeypatch.setattr("ihtjax.study.optimality.certify_run", warns)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as others:
         warnings.simplefilter("always")
         _, _, err = call(capsys, "oracle", "nowhere")
-    assert err.startswith("ihtjax: warning: some infima are doubtful\nihtjax: error: ")
+    assert err == "ihtjax: warning: some infima are doubtful\nihtjax: error: that was all\n"
+    assert [str(other.message) for other in others] == ["not ours"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_warning_that_cannot_be_printed_ends_nothing():
+    code = "import warnings, sys; from ihtjax.cli import commands; from ihtjax.study import optimality, summaries\n"
+    code += "optimality.certify_run = lambda *a, **k: warnings.warn('doubtful', RuntimeWarning, stacklevel=2)\n"
+    code += "summaries.header = summaries.gaps_in_words = lambda run: 'done'\n"
+    code += "commands.main(['oracle', 'nowhere'])"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, text=True)
+    assert done.returncode == 0 and done.stdout == "done\n\ndone\n"
 
 
 def test_too_many_supports_are_refused_with_their_cost(tables, tmp_path, capsys):

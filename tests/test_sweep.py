@@ -403,11 +403,13 @@ def test_summary_agrees_with_pandas(small_run):
 
 def test_medians_over_1000_trials_are_the_known_ones(tmp_path):
     """Against independent float64 prototypes over several hundred splits; bands are about four standard errors."""
-    frame = load(sweep(SweepConfig(levels=(5, 7, 14), curve_points=0, dense=False), tmp_path / "run"))
+    frame = load(sweep(SweepConfig(levels=(5, 7, 10, 12, 14), curve_points=0, dense=False), tmp_path / "run"))
     median = frame.groupby("s")[["train_loss", "test_accuracy", "step_size"]].median()
     for s, loss, band in (
         (5, 0.091, 0.012),
         (7, 0.061, 0.006),
+        (10, 0.044, 0.003),
+        (12, 0.042, 0.003),
         (14, 0.041, 0.003),
     ):
         assert median.train_loss[s] == pytest.approx(loss, abs=band)

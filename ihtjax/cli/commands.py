@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -171,7 +172,8 @@ def figures(run_dir, format, only):
 def verify(run_dir):
     """Check each file against its recorded hash; exit with 1 if anything is missing, torn or foreign.
 
-    `ihtjax sweep`, with the options that made the run, computes again what is missing or damaged.
+    `ihtjax sweep`, with the options that made the run, computes again what is missing or damaged; `ihtjax oracle`
+    does so with certificates.
 
     \b
     Example:
@@ -185,7 +187,7 @@ def verify(run_dir):
     found = run.survey()
     todo = unfinished(run, [*found.whole, *found.broken])
     for path in run.aside():
-        echo(f"{printable(path)}: a foreign file, set aside for a result and not read; move or delete it as you like")
+        echo(f"{printable(path)}: set aside and not read; move or delete it as you like")
     for problem in found.problems:
         echo(problem)
     for unit in todo:
@@ -197,11 +199,13 @@ def verify(run_dir):
         if todo or len(found.broken) > uncertified or foreign + uncertified < len(found.problems):
             advice.append("ihtjax sweep, with the options that made the run, computes what is damaged or missing")
         if uncertified:
-            advice.append(f"ihtjax oracle {run_dir} computes damaged certificates again")
+            advice.append("ihtjax oracle, with the options that made them, computes damaged certificates again")
         if foreign:
             advice.append("move foreign files away")
         click.echo("; ".join(advice), err=True)
         sys.exit(1)
+    if found.unlisted:
+        echo(f"{len(found.unlisted)} of them not in the index yet, which ihtjax sweep adds; their files say it too")
     echo(f"{run_dir}: {len(found.whole)} units, all whole")
 
 
@@ -382,15 +386,27 @@ def bench(repeats, **options):
     echo(json.dumps(found, indent=1))
 
 
-def warned(message, category, filename, lineno, file=None, line=None):
-    """A warning as a line, without the place in the code that it comes from."""
-    click.echo(f"ihtjax: warning: {printable(str(message))}", err=True)
+def _in_a_line(shown: Callable) -> Callable:
+    """How warnings are shown: our own as a line, without the place in the code that they come from."""
+
+    def show(message, category, filename, *args):
+        if not Path(filename).is_relative_to(Path(__file__).parents[1]):
+            return shown(message, category, filename, *args)
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed or full
+            click.echo(f"ihtjax: warning: {printable(' '.join(str(message).split()))}", err=True)
+
+    return show
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; what a user can mend becomes one line on stderr and exit code 2."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _in_a_line(warnings.showwarning)
+        _main(argv)
+
+
+def _main(argv):
     argv = sys.argv[1:] if argv is None else argv
-    warnings.showwarning = warned
     try:
         sys.exit(cli.main(argv, prog_name="ihtjax", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:

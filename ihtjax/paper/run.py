@@ -23,7 +23,7 @@ from ihtjax.text import printable
 
 SEEDS = {"data_seed": 42, "init_seed": 21, "support_seed": 84}  # of the paper's Figs. 8, 14 and 15
 PAPERS_LEVEL = 7
-LANES = 100  # few, so that what is run on the spot takes seconds
+LANES = 100  # few, so that what is run on the spot takes seconds; last bits are those of such a batch
 
 
 class Level(NamedTuple):
@@ -84,16 +84,16 @@ class Run:
         Raises:
           NotEnough: its data can't be read from here, or they aren't what they were.
         """
-        data = self.config.data
+        what, data = "problem" if self.config.problem else "data", self.config.data
         try:
             problem = make_problem(self.config)
             fingerprint = content(self.config, problem)
         except InputError as error:
-            named = self.config.problem is not None or data == "iris" or Path(data).is_absolute()
+            named = self.config.problem is not None or data == "iris" or ":" in data or Path(data).is_absolute()
             where = "" if named else f" (looked for at {Path(data).resolve()})"
-            raise NotEnough(f"the run's data can't be read from here{where}: {error}") from None
+            raise NotEnough(f"the run's {what} can't be read from here{where}: {error}") from None
         if fingerprint != self.stored["data_sha256"]:
-            raise NotEnough(f"the data has changed since the run began: {printable(self.subject.data)}; restore it")
+            raise NotEnough(f"the {what} has changed since the run began: {printable(self.subject.data)}; restore it")
         return problem
 
     @property

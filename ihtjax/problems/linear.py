@@ -36,7 +36,8 @@ class Linear(Supervised):
     def __init__(self, table: Table, criterion: Loss, init="normal", standardize="train", dtype=np.float32):
         super().__init__(table, criterion, init, standardize, dtype)
         # Of features that are 0 on every row, as pixels at an edge are, outputs don't depend: left out of products.
-        self._seen = np.flatnonzero(self.X.any(axis=0))
+        seen = self.X.any(axis=0)
+        self._seen = np.flatnonzero(seen if seen.any() else ~seen)
         self._loss = self._with_batched_loss()
         self._gradient = self._with_batched_gradient()
 

@@ -98,8 +98,8 @@ def bench(
         show.say(f"batch {lanes:5d}, s = {s:3d}: {1e9 / np.median(rate):7.1f} ns per lane-step")
 
     compile_seconds, engine = _timed(lambda: compiled(problem, one_solver(config), config, batch))
-    # The same program's first step alone, with all that comes before and after the iteration.
-    first = make_engine(problem, one_solver(config), dataclasses.replace(config, steps=1), batch)
+    # Its first step alone, without a curve, with all that comes before and after the iteration.
+    first = make_engine(problem, one_solver(config), dataclasses.replace(config, steps=1, curve_points=0), batch)
     timed = {
         "import": [_import_seconds() for _ in range(3)],
         "compile": [compile_seconds],

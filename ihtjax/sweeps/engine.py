@@ -34,6 +34,7 @@ from ihtjax.sweeps.trial import (
     Point,
     Result,
     compile_batch,
+    compiled_points,
     curve_steps,
     out_of_memory_named,
     settings_of,
@@ -81,6 +82,7 @@ def program(config: SweepConfig) -> SweepConfig:
     """The configuration with what its compiled program doesn't depend on set to one value."""
     anything = SweepConfig()
     ignored: dict[str, Any] = {name: getattr(anything, name) for name in IGNORED}
+    ignored["curve_points"] = compiled_points(config)
     if config.step_size is not None:
         ignored |= {"step_size": 1.0, "n_monte": anything.n_monte}
     if config.stop_loss is not None:

@@ -116,7 +116,7 @@ def _too_large(lanes: int, need: Need, room: Room) -> str:
     way_out = (
         f"take {fit:,}, or free memory for a run that is there, which keeps its batch"
         if fit
-        else "not even 1 would fit, so free memory, or take fewer Monte Carlo draws or trials"
+        else "not even 1 would fit, so free memory, or take fewer Monte Carlo draws, curve points or trials"
     )
     return (
         f"batch: {lanes:,} at a time need {needs / 1e6:,.0f} MB of memory, expected at most {free / 1e6:,.0f} MB, "

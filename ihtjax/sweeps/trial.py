@@ -24,6 +24,8 @@ from ihtjax.sweeps.inputs import initial, split
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
+# Up to so many points of a curve a program serves any number of steps.
+SHARED_POINTS = 256
 NEVER = -1
 
 # Trials lie on the minor axis of every array: that keeps elementwise loops on full vectors.
@@ -77,7 +79,7 @@ class Settings(NamedTuple):
     """What a compiled program takes as data, so that it serves every value.
 
     Attributes:
-      points: steps at which the curve has its points, int32, the last repeated so that there are ``curve_points``.
+      points: steps at which the curve has its points, int32, the last repeated so that there are `compiled_points`.
       stop_loss: the training loss that ends a trial, or that is only looked for.
       ht_tol: the tolerance of HT-stability.
     """
@@ -87,10 +89,15 @@ class Settings(NamedTuple):
     ht_tol: Any
 
 
+def compiled_points(config: SweepConfig) -> int:
+    """How many points a compiled program looks at: all that are asked for, or so many that repeating one costs."""
+    return min(config.curve_points, max(SHARED_POINTS, config.steps + 1))
+
+
 def settings_of(config: SweepConfig, dtype: np.dtype) -> Settings:
     """The settings of a configuration, numbers in the problem's type."""
     points = curve_steps(config.steps, config.curve_points)
-    points = np.pad(points, (0, max(1, config.curve_points) - len(points)), mode="edge")
+    points = np.pad(points, (0, max(1, compiled_points(config)) - len(points)), mode="edge")
     stop_loss = PAPERS_STOP_LOSS if config.stop_loss is None else config.stop_loss
     return Settings(points, np.asarray(stop_loss, dtype), np.asarray(config.ht_tol, dtype))
 
@@ -315,7 +322,8 @@ CPU_OPTIONS: Any = {
 def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Callable:
     """Compile `run_batch` once for all levels, units and settings: (settings, seeds, s[, step sizes]) -> results."""
     fn = jax.jit(functools.partial(run_batch, problem, solver, config))
-    settings = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), settings_of(config, problem.dtype))
+    number = jax.ShapeDtypeStruct((), problem.dtype)
+    settings = Settings(jax.ShapeDtypeStruct((max(1, config.curve_points),), np.int32), number, number)
     shapes = [settings, jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
     if config.step_size is not None:
         shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
