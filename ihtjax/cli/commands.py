@@ -187,7 +187,7 @@ def verify(run_dir):
     found = run.survey()
     todo = unfinished(run, [*found.whole, *found.broken])
     for path in run.aside():
-        echo(f"{printable(path)}: set aside and not read; move or delete it as you like")
+        echo(f"{printable(path)}: foreign or damaged, set aside and not read; move or delete it as you like")
     for problem in found.problems:
         echo(problem)
     for unit in todo:
