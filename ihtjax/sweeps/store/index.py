@@ -20,7 +20,7 @@ from ihtjax.sweeps.store.records import (
     with_checksum,
     without_checksum,
 )
-from ihtjax.sweeps.store.storage import Storage
+from ihtjax.sweeps.store.storage import Storage, is_no_file
 
 FOLDER = "_log"
 NAME = r"(\d{9})-[0-9a-f]{8}\.jsonl"
@@ -97,7 +97,8 @@ class Index:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                found.problems.append(Damage(key, f"unreadable: {error.strerror}; {SAID_ELSEWHERE}"))
+                why = "foreign, no file" if is_no_file(error) else "unreadable"
+                found.problems.append(Damage(key, f"{why}: {error.strerror}; {SAID_ELSEWHERE}"))
                 continue
             units, wrong = self._units_in(key, lines, stored)
             found.units.update(units)
@@ -123,8 +124,10 @@ class Index:
         """Delete a file of the index; what shows no sign of being one, as anybody's manifest.json, is set aside."""
         try:
             data = self.storage.get(key)
-        except OSError:
-            return  # a link, or no file
+        except OSError as error:
+            if is_no_file(error):
+                return
+            raise  # what it lists is about to go
         if key != MANIFEST and (not data or b'"sha256": "' in data):
             self.storage.delete(key)
         else:

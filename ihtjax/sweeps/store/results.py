@@ -1,7 +1,6 @@
 """A run's result files: written so that a unit is finished once its main file is there, and read as what they are."""
 
 import contextlib
-import errno
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -24,7 +23,7 @@ from ihtjax.sweeps.store.records import (
 )
 from ihtjax.sweeps.store.schemas import check_content
 from ihtjax.sweeps.store.sealed import configuration_of, has_seal, is_record_of, record_in, sealed_parquet
-from ihtjax.sweeps.store.storage import Storage
+from ihtjax.sweeps.store.storage import Storage, is_no_file
 from ihtjax.text import printable
 
 # What killed writes of result files were of.
@@ -60,8 +59,17 @@ class Results:
         except FileNotFoundError:
             raise Damaged("missing") from None
         except OSError as error:
-            no_file = error.errno in (None, errno.ELOOP)
-            raise (Damaged if no_file else Unreadable)(f"unreadable: {error.strerror}") from error
+            raise (Damaged if is_no_file(error) else Unreadable)(f"unreadable: {error.strerror}") from error
+
+    def is_readable(self, key: str) -> bool:
+        """Whether what is there, if anything, can be read now."""
+        try:
+            self.get(key)
+        except Unreadable:
+            return False
+        except Damaged:
+            pass
+        return True
 
     # Writing.
 

@@ -1,5 +1,6 @@
 """Where a run's bytes are kept: by key, such as "trials/a.parquet", each there whole or not at all."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,11 @@ class Storage(Protocol):
         Nobody else may write meanwhile.
         """
         ...
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether `Storage.get` failed since a link, a folder or a device is there, which no later try reads."""
+    return error.errno in (None, errno.ELOOP)
 
 
 class Folder:

@@ -122,13 +122,13 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
         known_so = main_of(key) is None and results.has_hash(key, superseded.get(key))
         if owner is None or not results.may_replace(key, owner, table, stored, known=known_so):
             problems.append(Damage(key, "foreign, the run does not list it"))
-        elif owner in whole or owner.path(owner.main_table) not in there:
+        elif owner in broken and not results.is_readable(owner.path(owner.main_table)):
+            problems.append(Damage(key, "of a unit whose main file can't be read now"))
+        elif owner in listing or owner.path(owner.main_table) not in there:
             orphans.append(key)
             problems.append(
                 Damage(key, "of no finished unit, left by a sweep that was killed, or by one that still runs")
             )
-        elif owner in listing:
-            problems.append(Damage(key, "of a unit that is damaged, whose record does not name it"))
         elif held.add(owner):
             broken.append(owner)
             problems.append(Damage(key, "of a unit whose main file is damaged"))
