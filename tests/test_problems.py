@@ -208,7 +208,8 @@ def test_a_changed_problem_is_refused_by_name(folder, capsys):
     (folder / "mine.py").write_text(SOURCE.replace("** 2) / 2", "** 2)"))
     code, said = call(capsys, *command)
     assert code == 2 and said.err.count("\n") == 1
-    assert "run holds another configuration: problem is another one; use the same options" in said.err
+    changed = "problem is another one, or the file that it stands in has changed"
+    assert f"run holds another configuration: {changed}; use the same options" in said.err
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*.*")}
     assert len(RunDirectory("run").units()) == 1
 

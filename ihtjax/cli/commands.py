@@ -413,7 +413,8 @@ def _main(argv):
         click.echo(error.format_message())
         sys.exit(2)
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "ihtjax"
+        command = next((f"ihtjax {word}" for word in argv if word in cli.commands), "ihtjax")
+        path = error.ctx.command_path if error.ctx else command
         fail(f"{error.format_message().rstrip('.')}; see: {path} --help")
     except InputError as error:
         fail(str(error), next((cli.commands[word] for word in argv if word in cli.commands), None))

@@ -111,7 +111,11 @@ class SoftmaxRows(Rows):
 
 def check_rows(X: np.ndarray, y: np.ndarray, classes: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """X as float64 ``[m, d]``, y as integers ``[m]``, and K."""
-    X, y = numbers_in("X", X, 2), numbers_in("y", y, 1, whole=True)
+    X = numbers_in("X", X, 2)
+    try:
+        y = numbers_in("y", y, 1, whole=True)
+    except InputError as error:
+        raise InputError(f"{error}, the classes of loss cross_entropy; of numbers say loss squared") from None
     if y.shape != X.shape[:1] or not len(y):
         raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d] and [m]")
     if y.min() < 0 or y.max() >= LARGEST_K:

@@ -13,7 +13,7 @@ from ihtjax.errors import InputError, check, one_of, some_of
 from ihtjax.paper import draw_curves, draw_data, draw_levels, draw_network
 from ihtjax.paper.draw_common import freeze
 from ihtjax.paper.run import Run
-from ihtjax.paper.subject import NotEnough
+from ihtjax.paper.subject import PAPERS_METHODS, NotEnough
 from ihtjax.study.plots import save, typeset
 from ihtjax.sweeps.store.files import own_folder
 
@@ -85,6 +85,10 @@ def drawn(run_dir: str | os.PathLike, only: Iterable[str] | None = None) -> Iter
 
 
 def _draw(run: Run, names: list[str]) -> Iterator[Drawn | Undrawable]:
+    others = [method for method in run.stored["solvers"] if method not in PAPERS_METHODS]
+    if names and others:
+        why = f"drawn of iht and the dense baseline; for {' and '.join(others)} see: ihtjax summary"
+        yield Undrawable(", ".join(names) if len(names) < len(DRAWINGS) else "all", why)
     against_s = [name for name in names if name in AGAINST_S]
     if against_s and run.levels and not run.has_dense:
         yield Undrawable(", ".join(against_s), "drawn without the dense baseline: the run has none (--no-dense)")

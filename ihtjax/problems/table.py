@@ -143,6 +143,13 @@ def table_of(frame: pd.DataFrame, targets: tuple[str, ...], name: str, kind: str
     if kind is None:
         kind = "numbers" if len(targets) > 1 else kind_of(frame[targets[0]], name)
     if kind != "classes":
+        for column in targets:
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                first = str(frame[column].iloc[0])[:30]
+                raise InputError(
+                    f"target: in {name} column {column!r} holds classes (first value {first!r}), expected numbers; one "
+                    "column of classes takes loss cross_entropy or logistic"
+                )
         y = _numbers(frame[list(targets)], name)
         if kind == "counts":
             _check_counts(frame, targets, name)

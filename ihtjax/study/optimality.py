@@ -171,7 +171,8 @@ def certify_run(
         methods = set(stored["solvers"])
         blocks = plan(found, methods, levels, trials or config.trials, levels if enumerate_supports else ())
         if not blocks:
-            show.say("nothing to compute: all that was asked for is there")
+            if not found.broken:
+                show.say("nothing to compute: all that was asked for is there")
             return run.path
         _announce(any_rows, blocks, trials or config.trials, show)
         doubt = Doubt()

@@ -271,7 +271,7 @@ def render(table: pd.DataFrame, run_dir: str | os.PathLike) -> str:
         return _as_text(table, lambda row: {name: values[row.name] for name, values in columns.items()})
 
     def shares(column):
-        return [f"{share:.1%}" for share in table[column]]
+        return ["-" if pd.isna(share) else f"{share:.1%}" for share in table[column]]
 
     parts = [
         header(run_dir),

@@ -116,7 +116,11 @@ def extend(
     compared = {field.name for field in dataclasses.fields(config) if field.metadata.get("of_rows", True)} | {"batch"}
     differing = [k for k in mine if k in compared and mine[k] != theirs.get(k)]
     what = [
-        ("problem is another one" if config.problem else "data is another table")
+        (
+            "problem is another one, or the file that it stands in has changed"
+            if config.problem
+            else "data is another table"
+        )
         if k == "data"
         else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
         for k in differing
