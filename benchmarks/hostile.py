@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -239,21 +240,24 @@ def texts(name: str, path: Callable[[Path], Path]):
     )
 
 
+def replacing(name: str, how: Callable[[Path], object]) -> Callable[[Path], None]:
+    """What puts something else where a file or a folder of a run is."""
+
+    def make(run):
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            path.unlink()
+        how(path)
+
+    return make
+
+
 def things(ground: Ground, name: str):
     """(name, what makes it): a link, a pipe and a folder where a file belongs, and a file where a folder does."""
     victim = ground.outside / "victim.txt"
-
-    def replaced(how):
-        def make(run):
-            path = run / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                path.unlink()
-            how(path)
-
-        return make
-
+    replaced = partial(replacing, name)
     yield f"{name} links outside", replaced(lambda path: path.symlink_to(victim))
     yield f"{name} links to a folder outside", replaced(lambda path: path.symlink_to(ground.outside))
     yield f"{name} is a pipe", replaced(os.mkfifo)
@@ -302,17 +306,6 @@ def others(ground: Ground):
     yield from texts("config.json", lambda run: run / "config.json")
 
     # 4. Links, pipes, devices, folders where files belong, and files where folders belong.
-    def replaced(name, how):
-        def make(run):
-            path = run / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                path.unlink()
-            how(path)
-
-        return make
-
     victim = ground.outside / "victim.txt"
     for name in (
         "config.json",
@@ -321,22 +314,22 @@ def others(ground: Ground):
         NEW.path("trials"),
         CERTIFIED.path("certificates"),
     ):
-        yield f"{name} links outside", replaced(name, lambda path: path.symlink_to(victim))
-        yield f"{name} is a pipe", replaced(name, os.mkfifo)
-        yield f"{name} is a folder", replaced(name, lambda path: (path.mkdir(), (path / "mine").write_text(MINE)))
+        yield f"{name} links outside", replacing(name, lambda path: path.symlink_to(victim))
+        yield f"{name} is a pipe", replacing(name, os.mkfifo)
+        yield f"{name} is a folder", replacing(name, lambda path: (path.mkdir(), (path / "mine").write_text(MINE)))
     for name in ("config.json", FIRST.path("trials")):
-        yield f"{name} links to a device", replaced(name, lambda path: path.symlink_to("/dev/zero"))
-        yield f"{name} links to itself", replaced(name, lambda path: path.symlink_to(path.name))
+        yield f"{name} links to a device", replacing(name, lambda path: path.symlink_to("/dev/zero"))
+        yield f"{name} links to itself", replacing(name, lambda path: path.symlink_to(path.name))
     for name in ("trials", "curves", "certificates", "figures"):
-        yield f"{name} links outside", replaced(name, lambda path: path.symlink_to(ground.outside))
-        yield f"{name} is a pipe", replaced(name, os.mkfifo)
-        yield f"{name} is a file", replaced(name, lambda path: path.write_text(MINE))
+        yield f"{name} links outside", replacing(name, lambda path: path.symlink_to(ground.outside))
+        yield f"{name} is a pipe", replacing(name, os.mkfifo)
+        yield f"{name} is a file", replacing(name, lambda path: path.write_text(MINE))
     for name in ("report.html", "figures/fig09.png"):
         yield (
             f"{name} links outside",
-            replaced(name, lambda path: (path.parent.mkdir(exist_ok=True), path.symlink_to(victim))),
+            replacing(name, lambda path: (path.parent.mkdir(exist_ok=True), path.symlink_to(victim))),
         )
-    yield "report.html is a folder", replaced("report.html", os.mkdir)
+    yield "report.html is a folder", replacing("report.html", os.mkdir)
     yield (
         "old temporaries link outside",
         lambda run: [

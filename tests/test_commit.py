@@ -28,6 +28,18 @@ from tests.test_sweep import assert_identical, files
 UNIT = Fit("iht", 3, 0, 20)
 
 
+def main_file_fails(patch):
+    """Reading the main file of `UNIT` fails, as on a bad disk."""
+    get = Folder.get
+
+    def fails(self, key):
+        if key == UNIT.path("trials"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return get(self, key)
+
+    patch.setattr(Folder, "get", fails)
+
+
 def tables_of(run_dir, unit):
     """A unit's tables, as they were written."""
     entry = RunDirectory(run_dir).units()[unit]
@@ -170,15 +182,8 @@ def test_curves_that_this_run_did_not_seal_are_named_and_left_alone(small, run, 
 def test_a_main_file_that_cannot_be_read_for_a_moment_costs_no_curves(run, monkeypatch):
     """It may name them; the index doesn't know it yet."""
     unlist(run, UNIT)
-    get = Folder.get
-
-    def fails(self, key):
-        if key == UNIT.path("trials"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return get(self, key)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "get", fails)
+        main_file_fails(patch)
         assert not RunDirectory(run).survey().orphans
     assert len(load(run, "curves")) == 60 * 8
 
@@ -319,14 +324,7 @@ def test_a_baseline_that_cannot_be_read_for_a_moment_makes_no_row_without_epsilo
 
 def test_what_cannot_be_read_is_refused_and_not_left_out(run, monkeypatch):
     unlist(run, UNIT)
-    get = Folder.get
-
-    def fails(self, key):
-        if key == UNIT.path("trials"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return get(self, key)
-
-    monkeypatch.setattr(Folder, "get", fails)
+    main_file_fails(monkeypatch)
     for table in ("trials", "curves"):
         with pytest.raises(InputError, match=f"{UNIT.file_name}: unreadable"):
             load(run, table)
@@ -386,15 +384,8 @@ def test_curves_of_a_unit_that_cannot_be_read_now_are_no_orphans(small, run, mon
     relist(
         run, lambda entries: [e["files"]["curves"].update(sha256="0" * 64) for e in entries if e["unit"] == UNIT.record]
     )
-    real = Folder.get
-
-    def fail(self, key):
-        if key == UNIT.path("trials"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(self, key)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "get", fail)
+        main_file_fails(patch)
         found = RunDirectory(run).survey()
     assert UNIT in found.broken and not found.orphans
     assert RunDirectory(run).survey().whole[UNIT]["files"] == entry["files"]

@@ -407,17 +407,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def _main(argv):
     argv = sys.argv[1:] if argv is None else argv
+    command = next((cli.commands[word] for word in argv if word in cli.commands), None)
     try:
         sys.exit(cli.main(argv, prog_name="ihtjax", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
     except click.UsageError as error:
-        command = next((f"ihtjax {word}" for word in argv if word in cli.commands), "ihtjax")
-        path = error.ctx.command_path if error.ctx else command
+        path = error.ctx.command_path if error.ctx else f"ihtjax {command.name}" if command else "ihtjax"
         fail(f"{error.format_message().rstrip('.')}; see: {path} --help")
     except InputError as error:
-        fail(str(error), next((cli.commands[word] for word in argv if word in cli.commands), None))
+        fail(str(error), command)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

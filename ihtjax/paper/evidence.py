@@ -11,9 +11,7 @@ from ihtjax.paper.run import Run
 from ihtjax.paper.subject import PAPERS_METHODS
 from ihtjax.study.optimality import Split, training_rows
 from ihtjax.study.summaries import certificates_of
-from ihtjax.sweeps.plan import unfinished
 from ihtjax.sweeps.store.reading import load, read
-from ihtjax.sweeps.store.run import RunDirectory
 
 COLUMNS = (
     "trial s method data_seed step_size lipschitz_estimate train_loss test_loss epsilon "
@@ -38,7 +36,6 @@ class Evidence(Run):
 
     def __init__(self, run_dir: str | os.PathLike):
         super().__init__(run_dir)
-        self.units_missing = len(unfinished(RunDirectory(self.path)))
         columns = [*COLUMNS, *ACCURACIES * ("accuracy" in self.subject.metrics)]
         columns += ["largest_step_rise"] * self.config.audit
         papers = read(self.path, "trials", columns, {"method": PAPERS_METHODS}, categorical=("method", "status"))

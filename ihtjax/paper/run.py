@@ -13,7 +13,7 @@ from ihtjax.paper.subject import PAPERS_METHODS, NotEnough, Subject
 from ihtjax.problems.base import Problem
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.engine import content, make_problem, triples
-from ihtjax.sweeps.plan import stored_config
+from ihtjax.sweeps.plan import stored_config, unfinished
 from ihtjax.sweeps.single import SingleTrial, run_trial
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Certify, Fit
@@ -56,6 +56,7 @@ class Run:
         self.names: list[str] = self.stored["parameters"]
         self.n, self.K = len(self.names), len(self.stored["classes"])
         units = directory.units()
+        self.units_missing = len(unfinished(directory, units))
         fits = [unit for unit in units if isinstance(unit, Fit)]
         # Without curves all that is run on the spot shares one compiled program.
         self.bare = dataclasses.replace(self.config, solver=("iht",), curve_points=0, audit=False)

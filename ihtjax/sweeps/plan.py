@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,7 @@ def plan(
         )
     for (method, s), its in left.items():
         for start, stop in its:
-            cuts = [start, *range((start // rows + 1) * rows, stop, rows), stop]
-            units += [Fit(method, s, a, b) for a, b in zip(cuts, cuts[1:])]
+            units += [Fit(method, s, a, b) for a, b in cut(start, stop, rows)]
     return sorted(units, key=lambda unit: (groups[unit.group], unit.start))
 
 
@@ -57,6 +57,11 @@ def stages(units: Sequence[Fit]) -> list[list[Fit]]:
     """The units in stages: what later rows are compared with, the dense baseline, is stored before they begin."""
     baseline = [unit for unit in units if unit.method == DENSE]
     return [stage for stage in (baseline, [unit for unit in units if unit.method != DENSE]) if stage]
+
+
+def cut(start: int, stop: int, size: int) -> Iterable[tuple[int, int]]:
+    """start .. stop cut at the multiples of a size, as half-open intervals."""
+    return itertools.pairwise([start, *range((start // size + 1) * size, stop, size), stop])
 
 
 def gaps(intervals: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:

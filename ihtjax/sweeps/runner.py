@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ from ihtjax.sweeps.engine import (
 from ihtjax.sweeps.executors import Executor, Threads
 from ihtjax.sweeps.levels import written
 from ihtjax.sweeps.memory import fitting_engines
-from ihtjax.sweeps.plan import extend, gaps, plan, stages, stored_config, unfinished
+from ihtjax.sweeps.plan import cut, extend, gaps, plan, stages, stored_config, unfinished
 from ihtjax.sweeps.store.reading import read
 from ihtjax.sweeps.store.records import Damage, Fit, Unit, owner_of
 from ihtjax.sweeps.store.run import RunDirectory
@@ -334,11 +333,7 @@ def unit_tables(unit, config, seeds, result, curve, dense_loss, config_hash) -> 
 
 def _batches(units: Sequence[Fit], lanes: int) -> list[tuple[Fit, int, int]]:
     """The batches of units, each with its unit and its trials start .. stop - 1, which share trial // lanes."""
-    batches = []
-    for unit in units:
-        cuts = [unit.start, *range((unit.start // lanes + 1) * lanes, unit.stop, lanes), unit.stop]
-        batches += [(unit, start, stop) for start, stop in itertools.pairwise(cuts)]
-    return batches
+    return [(unit, start, stop) for unit in units for start, stop in cut(unit.start, unit.stop, lanes)]
 
 
 def _dense_losses(run: RunDirectory, config: SweepConfig) -> np.ndarray:

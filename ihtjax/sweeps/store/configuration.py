@@ -50,6 +50,13 @@ class Configuration:
             raise InputError(f"{self.path / KEY}: {damage}; {self.way_out()}")
         return found
 
+    def required(self) -> dict[str, Any]:
+        """The same; `InputError` if there is nothing."""
+        stored = self.read()
+        if stored is None:
+            raise InputError(f"{self.path}: not a run directory, it has no config.json; check the path")
+        return stored
+
     def write(self, content: dict[str, Any]) -> None:
         """Write it, unless the same is there, which may be of an earlier format until something is added."""
         try:
@@ -62,9 +69,7 @@ class Configuration:
 
     def in_this_format(self) -> dict[str, Any]:
         """What is there, after earlier versions were told to refuse what is about to be added."""
-        stored = self.read()
-        if stored is None:
-            raise InputError(f"{self.path}: not a run directory, it has no config.json; check the path")
+        stored = self.required()
         if stored["format"] < FORMAT:
             stored = stored | {"format": FORMAT}
             self.results.storage.put(KEY, with_checksum(stored))

@@ -20,7 +20,7 @@ from ihtjax.sweeps.store.records import (
     with_checksum,
     without_checksum,
 )
-from ihtjax.sweeps.store.storage import Storage, is_no_file
+from ihtjax.sweeps.store.storage import Storage, is_no_file, listed
 
 FOLDER = "_log"
 NAME = r"(\d{9})-[0-9a-f]{8}\.jsonl"
@@ -163,8 +163,4 @@ class Index:
 
     def _files(self) -> list[tuple[str, re.Match | None]]:
         """What is in its folder, each with the match of its name."""
-        try:
-            keys = self.storage.list(f"{FOLDER}/")
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check what it is") from error
-        return [(key, re.fullmatch(f"{FOLDER}/{NAME}", key)) for key in keys]
+        return [(key, re.fullmatch(f"{FOLDER}/{NAME}", key)) for key in listed(self.storage, f"{FOLDER}/")]

@@ -23,7 +23,7 @@ from ihtjax.sweeps.store.records import (
 )
 from ihtjax.sweeps.store.schemas import check_content
 from ihtjax.sweeps.store.sealed import configuration_of, has_seal, is_record_of, record_in, sealed_parquet
-from ihtjax.sweeps.store.storage import Storage, is_no_file
+from ihtjax.sweeps.store.storage import Storage, is_no_file, listed
 from ihtjax.text import printable
 
 # What killed writes of result files were of.
@@ -46,10 +46,7 @@ class Results:
           InputError: a folder can't be listed.
         """
         tables = sorted(TABLES, key=lambda table: table == "trials")
-        try:
-            found = [key for table in tables for key in self.storage.list(f"{table}/")]
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check what it is") from error
+        found = [key for table in tables for key in listed(self.storage, f"{table}/")]
         return [key for key in found if not any(part[0] == "_" for part in key.split("/"))]
 
     def get(self, key: str) -> bytes:

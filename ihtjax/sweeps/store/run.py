@@ -117,10 +117,7 @@ class RunDirectory:
 
     def record(self) -> dict[str, Any]:
         """What `write_config` wrote; `InputError` if there is nothing."""
-        stored = self.config()
-        if stored is None:
-            raise InputError(f"{self.path}: not a run directory, it has no config.json; check the path")
-        return stored
+        return self.configuration.required()
 
     def units(self) -> Units:
         """The finished units, each with hash, size and rows of its files, and its environment."""
@@ -156,7 +153,7 @@ class RunDirectory:
         return survey(self.configuration, self.results, self.index)
 
     def aside(self) -> list[str]:
-        """The foreign files that gave way to results, as paths below the run directory."""
+        """What was set aside, foreign files and damaged parts of the index, as paths below the run directory."""
         return list(self.storage.aside(""))
 
     # Writing.

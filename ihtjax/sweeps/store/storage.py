@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ihtjax.errors import InputError
 from ihtjax.sweeps.store import files
 
 
@@ -54,6 +55,14 @@ class Storage(Protocol):
 def is_no_file(error: OSError) -> bool:
     """Whether `Storage.get` failed since a link, a folder or a device is there, which no later try reads."""
     return error.errno in (None, errno.ELOOP)
+
+
+def listed(storage: Storage, prefix: str) -> Sequence[str]:
+    """The keys that begin so; `InputError` if some can't be listed."""
+    try:
+        return storage.list(prefix)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check what it is") from error
 
 
 class Folder:
