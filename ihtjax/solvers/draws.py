@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
+from ihtjax.solvers.threefry import THREEFRY
 from ihtjax.solvers.threshold import largest
 
 # One seed used for two purposes gives two streams.
@@ -37,7 +38,7 @@ def settings(precision: str) -> Iterator[None]:
 
 def root_key(seed: jax.Array | int) -> jax.Array:
     """The Threefry key of a 32-bit seed: that of ``jax.random.key`` without JAX_RANDOM_SEED_OFFSET."""
-    return random.wrap_key_data(jnp.stack([jnp.uint32(0), jnp.uint32(seed)]), impl="threefry2x32")
+    return random.wrap_key_data(jnp.stack([jnp.uint32(0), jnp.uint32(seed)]), impl=THREEFRY)
 
 
 def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
@@ -47,13 +48,13 @@ def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
 
 def stream(purpose: int, seed: jax.Array | int) -> jax.Array:
     """The key of one purpose and one seed: they are the two words of a Threefry key."""
-    return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl="threefry2x32")
+    return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl=THREEFRY)
 
 
 def monte_carlo_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
     """The key of a trial's Monte Carlo draws: a function of its whole triple ``[3]`` and of its level."""
     data_seed, init_seed, support_seed = seeds
-    key = random.wrap_key_data(jnp.stack([data_seed, init_seed]), impl="threefry2x32")
+    key = random.wrap_key_data(jnp.stack([data_seed, init_seed]), impl=THREEFRY)
     return random.fold_in(random.fold_in(key, support_seed), s.astype(jnp.uint32))
 
 
