@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.formats import as_format_1, as_format_2, entries_of
-from ihtjax import certify_run, load, sweep
+from ihtjax import InputError, certify_run, load, sweep
 from ihtjax.sweeps.store.records import Fit
 from ihtjax.sweeps.store.run import RunDirectory
 from tests.conftest import Notes
@@ -135,3 +135,16 @@ def test_an_index_of_another_run_does_not_cost_what_the_manifest_lists(small, ea
     sweep(small, earlier)
     certify_run(earlier, levels=(3,), trials=2)
     assert files(earlier) == before and whole(earlier) and len(load(earlier)) == 60
+
+
+def test_an_index_that_contradicts_the_manifest_is_named_and_mended(small, small_run, run):
+    """Both are of this configuration, and a file of format 1 doesn't say which is right."""
+    as_format_1(run)
+    shutil.copytree(small_run / "_log", run / "_log")
+    problems = RunDirectory(run).survey().problems
+    assert [problem.path for problem in problems] == ["_log"] * 3 and "manifest.json" in problems[0].what
+    with pytest.raises(InputError, match="torn"):
+        load(run)
+    before = files(run)
+    sweep(small, run)
+    assert files(run) == before and whole(run) and len(load(run)) == 60 and len(load(run, "curves")) == 60 * 8

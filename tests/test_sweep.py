@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -272,6 +273,22 @@ def test_a_second_process_is_refused_at_once(small, small_run):
         sweep(small, small_run)
     holder.communicate("")
     sweep(small, small_run)
+
+
+def test_a_lock_is_let_go_whatever_fails_meanwhile(small, tmp_path, monkeypatch):
+    """Also where the new folder can't be removed again: whoever keeps the error may try once more."""
+    run = RunDirectory(tmp_path / "run")
+
+    def fails(*args, **kwargs):
+        raise OSError("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", fails)
+        broken.setattr("ihtjax.sweeps.store.files.own_folder", fails)
+        with pytest.raises(OSError) as kept, run.lock():
+            pass
+    with run.lock():
+        assert str(kept.value) == "no"
 
 
 # Planning, reading, summary.

@@ -85,10 +85,10 @@ class RunDirectory:
             with self._index_written():
                 yield
         finally:
-            if new and not self.exists():
-                # Nothing came of it: leave nothing behind.
-                (self.path / ".lock").unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if new and not self.exists():
+                    # Nothing came of it: leave nothing behind.
+                    (self.path / ".lock").unlink(missing_ok=True)
                     for folder in new:
                         folder.rmdir()
             lock.release()
