@@ -12,6 +12,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        # As in JAX's own suite: half of all time goes into compiling. Programs of sweeps ask for what they need
+        # themselves; tests of what else people compile, as `solve`, take the fixture `optimized`.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
     }
 
 

@@ -1,7 +1,9 @@
+import os
 import shutil
 import sys
 from pathlib import Path
 
+import jax
 import matplotlib
 import pandas as pd
 import pytest
@@ -81,6 +83,17 @@ class Notes(progress.Silent):
 def uncached(monkeypatch):
     """Processes that the test starts compile for themselves what others have compiled before."""
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+
+@pytest.fixture
+def optimized(monkeypatch):
+    """What the test compiles is optimised as it is for users, also in processes that it starts."""
+    name = "jax_disable_most_optimizations"
+    disabled = os.environ.get(name.upper()) is not None
+    monkeypatch.delenv(name.upper(), raising=False)
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, disabled)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from ihtjax import InputError, iht, iht_step, keep_largest, solve
 from ihtjax.solvers.algorithms import _solve
 from ihtjax.solvers.iht import IHT
 
+pytestmark = pytest.mark.usefixtures("optimized")
 A = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
 TRUTH = np.array([0, 2, 0, 0, -3, 0, 0, 1], np.float32)
 

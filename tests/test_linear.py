@@ -9,8 +9,8 @@ import reference
 from ihtjax.problems.linear import Linear, parameter_names
 from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import Table, load_table
-from ihtjax.solvers import draws
 from ihtjax.sweeps import trial
+from ihtjax.sweeps.inputs import splits
 
 IRIS = load_table("iris")
 
@@ -37,10 +37,8 @@ def lanes(form):
 
 
 def views(problem, seeds):
-    def view(seed):
-        return problem.split(draws.stream(draws.DATA, seed))
-
-    return jax.device_get(jax.jit(jax.vmap(view, out_axes=-1))(np.uint32(seeds)))
+    """Views of training and test rows, lanes last."""
+    return jax.tree.map(lambda a: np.moveaxis(a, 0, -1), splits(problem, np.uint32(seeds)))
 
 
 def lane(batched, i):
@@ -66,12 +64,17 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+@functools.cache
+def of_six(name, standardize="train"):
+    """A table's problem, and the views of six trials."""
+    problem = softmax(TABLES[name], standardize=standardize)
+    return problem, *views(problem, range(6))
+
+
+@pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("standardize", ["train", "all", "none"])
-def test_loss_and_gradient_agree_with_float64_numpy_on_the_trials_own_rows(table, standardize):
-    problem = softmax(table, standardize=standardize)
-    seeds = range(6)
-    train, test = views(problem, seeds)
+def test_loss_and_gradient_agree_with_float64_numpy_on_the_trials_own_rows(name, standardize):
+    table, (problem, train, test) = TABLES[name], of_six(name, standardize)
     theta = np.random.default_rng(1).normal(size=(6, problem.n)).astype(np.float32)
     if standardize == "none":
         theta *= 0.1
@@ -98,18 +101,17 @@ def raw_rows(table, standardize, view):
     return {"train": (X[seen], table.y[seen]), "test": (X[~seen], table.y[~seen])}
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
-def test_batched_forms_agree_with_the_plain_one_trial_forms(table):
-    problem = softmax(table)
-    train, test = views(problem, range(4))
-    theta = np.random.default_rng(2).normal(size=(problem.n, 4)).astype(np.float32)
+@pytest.mark.parametrize("name", TABLES)
+def test_batched_forms_agree_with_the_plain_one_trial_forms(name):
+    problem, train, test = of_six(name)
+    theta = np.random.default_rng(2).normal(size=(problem.n, 6)).astype(np.float32)
     for form, plain_form, view in (
         (problem.loss, problem.plain_loss, train),
         (problem.gradient, jax.grad(problem.plain_loss), train),
         (accuracy_of(problem), accuracy_of(problem), test),
     ):
         batched, plain = lanes(form)(theta, view), jax.jit(plain_form)
-        for i in range(4):
+        for i in range(6):
             np.testing.assert_allclose(batched[..., i], plain(theta[:, i], lane(view, i)), rtol=1e-4, atol=2e-6)
 
 

@@ -10,6 +10,8 @@ from test_benchmarks import measured
 from ihtjax import InputError, hard_threshold
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT, largest
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 def vectors(n, count, seed=0):
     return np.random.default_rng(seed).normal(size=(count, n)).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from ihtjax.errors import InputError, shown
-from ihtjax.solvers.draws import random_subsets
+from ihtjax.solvers.draws import random_subset, random_subsets
 from ihtjax.solvers.threshold import as_count, keep, largest, transfers_allowed
 
 ALWAYS = -1
@@ -38,7 +38,7 @@ class SparseSet:
 
     def random_support(self, key: jax.Array, n: int, s: jax.Array | int) -> jax.Array:
         """Mask ``[n]`` of a largest support in the set, drawn uniformly."""
-        return self.random_supports(key, 1, n, s)[0]
+        return random_subset(key, n, s, self.largest)
 
     def random_supports(self, key: jax.Array, count: int, n: int, s: jax.Array | int) -> jax.Array:
         """``count`` such masks, ``[count, n]``."""

@@ -63,16 +63,20 @@ def solver_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
     return random.fold_in(monte_carlo_stream(seeds, s), SOLVER)
 
 
-def random_subset(key: jax.Array, n: int, size: jax.Array | int) -> jax.Array:
+def random_subset(key: jax.Array, n: int, size: jax.Array | int, largest: Callable = largest) -> jax.Array:
     """Mask ``[n]`` of ``size`` entries drawn uniformly without replacement; ``size`` is data.
 
-    The entries with the largest of n random 30-bit integers: two of them are equal with probability n^2 / 2^31.
+    The entries that ``largest`` chooses of n random 30-bit integers, by default the ``size`` largest: two of them are
+    equal with probability n^2 / 2^31.
     """
-    return random_subsets(key, 1, n, size)[0]
+    return largest(_integers(key, n), size)
 
 
 def random_subsets(key: jax.Array, count: int, n: int, size: jax.Array | int, largest: Callable = largest) -> jax.Array:
-    """``count`` such masks, ``[count, n]``; of the integers those that ``largest`` chooses."""
-    # Drawn as one vector: XLA takes ten times as long to compile random bits of two dimensions.
-    integers = (random.bits(key, (count * n,), jnp.uint32) >> 2).astype(jnp.int32)
-    return jax.vmap(largest, in_axes=(0, None))(integers.reshape(count, n), size)
+    """``count`` such masks, ``[count, n]``."""
+    # Drawn as one vector, which takes XLA less time to compile than two dimensions.
+    return jax.vmap(largest, in_axes=(0, None))(_integers(key, count * n).reshape(count, n), size)
+
+
+def _integers(key, n):
+    return (random.bits(key, (n,), jnp.uint32) >> 2).astype(jnp.int32)

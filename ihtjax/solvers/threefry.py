@@ -5,6 +5,7 @@ on CPU, which XLA takes six times as long to compile, and which takes up to ten 
 each of 256 keys. Its later versions don't: https://github.com/jax-ml/jax/pull/37872.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -44,14 +45,20 @@ def _of_counters(key, shape):
     return threefry2x32((key[0], key[1]), jnp.zeros_like(counter), counter)
 
 
+# Compiled as one where they are called outside of `jit`.
+
+
+@functools.partial(jax.jit, static_argnums=1)
 def _split(key, shape):
     return jnp.stack(_of_counters(key, shape), axis=-1)
 
 
+@jax.jit
 def _fold_in(key, data):
     return jnp.stack(threefry2x32((key[0], key[1]), jnp.uint32(0), jnp.asarray(data, jnp.uint32)))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _random_bits(key, width, shape):
     x0, x1 = _of_counters(key, shape)
     if width == 64:

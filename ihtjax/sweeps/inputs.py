@@ -1,5 +1,6 @@
 """What a trial starts from, as a function of its seeds: its rows and its initial parameters."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,8 +9,7 @@ import numpy as np
 
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
-from ihtjax.sweeps.config import SweepConfig
-from ihtjax.sweeps.constraints import constraint_of
+from ihtjax.solvers.constraint import SparseSet
 
 
 def split(problem: Problem, data_seed: jax.Array | int) -> tuple[Any, Any]:
@@ -17,16 +17,40 @@ def split(problem: Problem, data_seed: jax.Array | int) -> tuple[Any, Any]:
     return problem.split(draws.stream(draws.DATA, data_seed))
 
 
-def splits(problem: Problem, data_seeds: np.ndarray) -> tuple[Any, Any]:
-    """The same of many data seeds uint32 ``[N]``, as NumPy arrays with N in front."""
-    with draws.settings(str(problem.dtype)):
-        return jax.device_get(jax.vmap(lambda seed: split(problem, seed))(data_seeds))
-
-
 def initial(
-    problem: Problem, config: SweepConfig, init_seed: jax.Array | int, support_seed: jax.Array | int, s: jax.Array | int
+    problem: Problem,
+    constraint: SparseSet,
+    init_seed: jax.Array | int,
+    support_seed: jax.Array | int,
+    s: jax.Array | int,
 ) -> jax.Array:
     """theta0 ``[n]``: an initial vector, set to 0 off a random support of the constraint set."""
     dense = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-    support = constraint_of(problem, config).random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
+    support = constraint.random_support(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
     return jnp.where(support, dense, 0)
+
+
+def splits(problem: Problem, data_seeds: np.ndarray) -> tuple[Any, Any]:
+    """`split` of many data seeds uint32 ``[N]``, as NumPy arrays with N in front."""
+    with draws.settings(str(problem.dtype)):
+        return jax.device_get(_splits(problem, data_seeds))
+
+
+def inputs(problem: Problem, constraint: SparseSet, seeds: np.ndarray, s: int) -> tuple[tuple[Any, Any], np.ndarray]:
+    """`split` and `initial` of one triple uint32 ``[3]``, as NumPy arrays."""
+    with draws.settings(str(problem.dtype)):
+        return jax.device_get(_inputs(problem, constraint, seeds, np.int32(s)))
+
+
+# Compiled: one operation after another, each shape of a table would be compiled some forty times.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _splits(problem, data_seeds):
+    return jax.vmap(lambda seed: split(problem, seed))(data_seeds)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _inputs(problem, constraint, seeds, s):
+    data_seed, init_seed, support_seed = seeds
+    return split(problem, data_seed), initial(problem, constraint, init_seed, support_seed, s)

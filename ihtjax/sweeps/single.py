@@ -11,12 +11,11 @@ from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.exact.local import curvature_on_support
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.supervised import Supervised
-from ihtjax.solvers import draws
 from ihtjax.sweeps.audit import VIOLATIONS, structural
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
-from ihtjax.sweeps.inputs import initial, split
+from ihtjax.sweeps.inputs import inputs
 from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
@@ -91,14 +90,12 @@ def trial_inputs(config: SweepConfig, s: int, data_seed: int, init_seed: int, su
       >>> trial_inputs(SweepConfig(), s=7, data_seed=42, init_seed=21, support_seed=84)["X_train"].shape
       (120, 4)
     """
-    problem, s, ((data_seed,), (init_seed,), (support_seed,)) = _check(config, s, data_seed, init_seed, support_seed)
+    problem, s, seeds = _check(config, s, data_seed, init_seed, support_seed)
     if not isinstance(problem, Supervised):
         raise InputError(f"problem: {config.problem} has no rows of a table; call its split, draw and loss yourself")
-    with draws.settings(config.precision):
-        train, test = split(problem, data_seed)
-        X_train, y_train = problem.rows(train)
-        X_test, y_test = problem.rows(test)
-        theta0 = np.asarray(initial(problem, config, init_seed, support_seed, s))
+    (train, test), theta0 = inputs(problem, constraint_of(problem, config), seeds[:, 0], s)
+    X_train, y_train = problem.rows(train)
+    X_test, y_test = problem.rows(test)
     return {"X_train": X_train, "y_train": y_train, "X_test": X_test, "y_test": y_test, "theta0": theta0}
 
 
@@ -203,8 +200,7 @@ def _curvature(ran):
     """The curvature where a trial ended, of its problem in float64; one of the user's is of the type that it is of."""
     double = ran.config if ran.config.problem else dataclasses.replace(ran.config, precision="float64")
     problem = make_problem(double)
-    with draws.settings("float64"):
-        train, _ = split(problem, np.uint32(ran.seeds[0]))
+    (train, _), _ = inputs(problem, constraint_of(problem, double), np.uint32(ran.seeds), ran.s)
     return curvature_on_support(problem, ran.result.theta, train, ran.config.precision)
 
 

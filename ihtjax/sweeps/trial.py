@@ -147,7 +147,8 @@ def begin(
     """
     data_seed, init_seed, support_seed = seeds
     train, test = split(problem, data_seed)
-    theta0 = initial(problem, config, init_seed, support_seed, s)
+    constraint = constraint_of(problem, config)
+    theta0 = initial(problem, constraint, init_seed, support_seed, s)
     if step_size is None:
         lipschitz = estimate_lipschitz(
             draws.monte_carlo_stream(seeds, s),
@@ -156,7 +157,7 @@ def begin(
             problem.n,
             s,
             config.n_monte,
-            constraint_of(problem, config),
+            constraint,
         )
         step_size = 1 / lipschitz
     else:
