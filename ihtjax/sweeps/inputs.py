@@ -42,15 +42,18 @@ def inputs(problem: Problem, constraint: SparseSet, seeds: np.ndarray, s: int) -
         return jax.device_get(_inputs(problem, constraint, seeds, np.int32(s)))
 
 
+# XLA's defaults, whatever JAX_DISABLE_MOST_OPTIMIZATIONS says: they change last bits, and these are to be a sweep's.
+OPTIMIZED: Any = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
 # Compiled: one operation after another, each shape of a table would be compiled some forty times.
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=OPTIMIZED)
 def _splits(problem, data_seeds):
     return jax.vmap(lambda seed: split(problem, seed))(data_seeds)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=OPTIMIZED)
 def _inputs(problem, constraint, seeds, s):
     data_seed, init_seed, support_seed = seeds
     return split(problem, data_seed), initial(problem, constraint, init_seed, support_seed, s)

@@ -20,7 +20,7 @@ from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.audit import VIOLATIONS, Audit, begin_audit, watch
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
-from ihtjax.sweeps.inputs import initial, split
+from ihtjax.sweeps.inputs import OPTIMIZED, initial, split
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
@@ -312,12 +312,7 @@ def curve_steps(steps: int, points: int) -> np.ndarray:
     return np.concatenate([[0], np.maximum.accumulate(at)]).astype(np.int32)
 
 
-# The last two are XLA's defaults, whatever JAX_DISABLE_MOST_OPTIMIZATIONS says: they change last bits.
-CPU_OPTIONS: Any = {
-    "xla_cpu_prefer_vector_width": 512,
-    "xla_backend_optimization_level": 3,
-    "xla_llvm_disable_expensive_passes": False,
-}
+CPU_OPTIONS: Any = OPTIMIZED | {"xla_cpu_prefer_vector_width": 512}
 
 
 def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Callable:
