@@ -1,4 +1,3 @@
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -85,15 +84,16 @@ def uncached(monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
-@pytest.fixture
-def optimized(monkeypatch):
-    """What the test compiles is optimised as it is for users, also in processes that it starts."""
+@pytest.fixture(scope="module")
+def optimized():
+    """What a module's tests compile is optimised as it is for users, also in processes that they start."""
     name = "jax_disable_most_optimizations"
-    disabled = os.environ.get(name.upper()) is not None
-    monkeypatch.delenv(name.upper(), raising=False)
-    jax.config.update(name, False)
-    yield
-    jax.config.update(name, disabled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(name.upper())
+        jax.config.update(name, False)
+        jax.clear_caches()  # they don't tell what is optimised from what isn't
+        yield
+    jax.config.update(name, True)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import pytest
 
 from ihtjax import InputError, certify, hard_threshold
 
+pytestmark = pytest.mark.usefixtures("optimized")
 T, F = True, False
 
 

@@ -7,6 +7,7 @@ import reference
 
 from ihtjax import InputError, estimate_lipschitz
 
+pytestmark = pytest.mark.usefixtures("optimized")
 KEY = jax.random.key(3)
 
 

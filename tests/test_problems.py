@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -326,3 +327,50 @@ def test_two_parameters_of_one_name_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="two parameters called 'a'"):
         sweep(SweepConfig(trials=2, steps=5), tmp_path / "run", problem=Twice())
+
+
+DRAWN = """
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from ihtjax.problems.base import Problem
+from ihtjax.solvers.base import Solver
+
+
+class Counts(Problem):
+    names = ["a", "b", "c"]
+
+    def split(self, key):
+        return random.poisson(key, 3.0, (3,)).astype("f4"), None
+
+    def draw(self, key, shape):
+        keys = jnp.stack([key, random.key(7)])
+        return random.normal(keys[0], shape) + random.normal(keys[1], shape)
+
+    def loss(self, theta, view):
+        return jnp.sum((theta - view) ** 2) / 2
+
+
+class Shaken(Solver):
+    name = "shaken"
+
+    def init(self, objective, theta0, s, key):
+        return super().init(objective, theta0 + 0 * random.poisson(key, 1.0, (3,)), s, key)
+
+    def step(self, objective, state, s, k):
+        return state._replace(theta=objective.threshold(state.theta - objective.gradient(state.theta), s))
+"""
+
+
+def test_ones_own_problem_and_solver_draw_by_keys_of_jaxs_own(tmp_path, monkeypatch):
+    """Some functions of jax.random take no others, and keys of two kinds can't be mixed."""
+    (tmp_path / "drawn.py").write_text(DRAWN)
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(problem="drawn:Counts", solver="drawn:Shaken", levels=(2,), trials=3, steps=2, n_monte=4)
+    rows = load(sweep(config, "run"), method="shaken")
+    key = engine.draws.stream(engine.draws.DATA, np.uint32(rows.data_seed[0]))
+    with engine.draws.settings("float32"):
+        counts = np.asarray(jax.random.poisson(key, 3.0, (3,)))
+    kept = np.sort(counts)[1:]
+    assert np.sort(rows.theta[0])[1:].tolist() == pytest.approx(kept.tolist(), abs=1e-5)

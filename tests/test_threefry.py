@@ -70,5 +70,5 @@ def test_a_seed_is_jaxs():
 
 
 def test_more_than_its_counter_counts_is_refused():
-    with pytest.raises(InputError, match="^draws: got 4,294,967,296 random numbers"):
+    with pytest.raises(InputError, match="^n_monte: got 4,294,967,296 numbers to be drawn at once"):
         jax.jit(lambda key: random.bits(key, (2**16, 2**16))).lower(keys(THREEFRY)[0])

@@ -320,6 +320,17 @@ def test_a_single_trial_reproduces_its_row(tmp_path, init):
     np.testing.assert_array_equal(curve.train_loss, alone.curve.train_loss)
 
 
+@pytest.mark.parametrize("data", ["iris", "sklearn:diabetes"])
+def test_a_single_trial_reproduces_its_row_under_certified_steps(tmp_path, data):
+    """Last bits of a split depend on how many are drawn at once: alone it is drawn as often as in a sweep."""
+    config = SweepConfig(data=data, levels=(2,), trials=12, steps=3, step_size="certified", curve_points=9, dense=False)
+    frame = load(sweep(config, tmp_path / "run", batch=16))
+    for row in frame.itertuples():
+        ran = run_trial(config, 2, row.data_seed, row.init_seed, row.support_seed, batch=16)
+        assert ran.result.step_size == row.step_size
+        np.testing.assert_array_equal(ran.result.theta, row.theta)
+
+
 SEEDS = ["data_seed", "init_seed", "support_seed"]
 
 

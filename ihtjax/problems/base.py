@@ -11,6 +11,7 @@ import numpy as np
 from jax import random
 
 from ihtjax.foreign import content_hash
+from ihtjax.solvers.threefry import unrolled
 
 View = Any  # the rows that one trial sees, a pytree of arrays; what is in it is the problem's own affair
 
@@ -67,7 +68,7 @@ class Problem(abc.ABC):
 
         Here standard normal. Drawn as float32 whatever the precision, so that it doesn't change them.
         """
-        return random.normal(key, shape, jnp.float32).astype(self.dtype)
+        return random.normal(unrolled(key), shape, jnp.float32).astype(self.dtype)
 
     def measure(self, theta: jax.Array, view: View) -> dict[str, jax.Array]:
         """The ``metrics`` on the rows of a view, scalars."""

@@ -17,6 +17,7 @@ from ihtjax.problems.linear import UNROLL_LIMIT, parameter_names
 from ihtjax.problems.losses import LN2, Loss
 from ihtjax.problems.supervised import Rows, Supervised
 from ihtjax.problems.table import Table
+from ihtjax.solvers.threefry import unrolled
 
 # On CPU so many trials are taken at a time that their hidden units have about this many numbers and stay in cache.
 NUMBERS_AT_A_TIME = 160_000
@@ -145,7 +146,7 @@ class MLP(Supervised):
         if self.init == "normal":
             return super().draw(key, shape)
         bounds = np.concatenate([np.full(q * (d + 1), 1 / np.sqrt(d), np.float32) for d, q in self.layers])
-        theta = bounds * random.uniform(key, shape, jnp.float32, -1, 1).reshape(-1, self.n)
+        theta = bounds * random.uniform(unrolled(key), shape, jnp.float32, -1, 1).reshape(-1, self.n)
         return theta.reshape(shape).astype(self.dtype)
 
     def words(self):

@@ -13,6 +13,7 @@ from ihtjax.problems.base import Problem
 from ihtjax.problems.losses import LOSSES, Loss
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers.draws import random_subset
+from ihtjax.solvers.threefry import unrolled
 
 TRAINING_SHARE = 0.8
 
@@ -110,7 +111,7 @@ class Supervised(Problem):
         if self.init == "normal":
             return super().draw(key, shape)
         bound = 1 / np.sqrt(self.features)
-        return random.uniform(key, shape, jnp.float32, -bound, bound).astype(self.dtype)
+        return random.uniform(unrolled(key), shape, jnp.float32, -bound, bound).astype(self.dtype)
 
     def split(self, key: jax.Array) -> tuple[Rows, Rows]:
         """A trial's training rows (80 %) and test rows."""

@@ -15,9 +15,10 @@ from ihtjax.errors import FUNCTION, NOT_NEGATIVE, POSITIVE, InputError, an, chec
 from ihtjax.solvers.base import Objective, Solver
 from ihtjax.solvers.certificate import Certificate, certify
 from ihtjax.solvers.constraint import ALWAYS, PLAIN, GroupedSet, SparseSet
-from ihtjax.solvers.draws import root_key
+from ihtjax.solvers.draws import folded_in, root_key
 from ihtjax.solvers.lipschitz import as_key, estimate_lipschitz
 from ihtjax.solvers.registry import check_solver, solver_named
+from ihtjax.solvers.threefry import unrolled
 from ihtjax.solvers.threshold import hard_threshold, transfers_allowed
 
 
@@ -250,11 +251,14 @@ def _solve(theta0, s, args, step_size, key, ht_tol, *, f, unravel, solver, const
 
     gradient = jax.grad(loss)
     if step_size is None:
-        draw = partial(jax.random.normal, dtype=theta0.dtype)
+
+        def draw(key, shape):
+            return random.normal(unrolled(key), shape, theta0.dtype)
+
         step_size = 1 / estimate_lipschitz(key, gradient, draw, theta0.size, s, n_monte, constraint)
     step_size = jnp.asarray(step_size, theta0.dtype)
     objective = Objective(loss, gradient, step_size, constraint)
-    start = solver.init(objective, constraint.threshold(theta0, s), s, random.fold_in(key, OF_SOLVER))
+    start = solver.init(objective, constraint.threshold(theta0, s), s, folded_in(key, OF_SOLVER))
     state = lax.fori_loop(0, steps, lambda k, state: solver.step(objective, state, s, k), start)
     theta = state.theta
     return theta, loss(theta), step_size, certify(theta, gradient(theta), step_size, s, ht_tol, constraint)

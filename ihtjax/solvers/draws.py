@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
 from jax import random
 
-from ihtjax.solvers.threefry import THREEFRY
+from ihtjax.solvers.threefry import OF_JAX, plain, unrolled
 from ihtjax.solvers.threshold import largest
 
 # One seed used for two purposes gives two streams.
@@ -38,29 +39,37 @@ def settings(precision: str) -> Iterator[None]:
 
 def root_key(seed: jax.Array | int) -> jax.Array:
     """The Threefry key of a 32-bit seed: that of ``jax.random.key`` without JAX_RANDOM_SEED_OFFSET."""
-    return random.wrap_key_data(jnp.stack([jnp.uint32(0), jnp.uint32(seed)]), impl=THREEFRY)
+    return _key(jnp.uint32(0), jnp.uint32(seed))
 
 
 def triple(root: jax.Array, trial: jax.Array) -> jax.Array:
     """The seed triple (data, init, support) of one trial, uint32 ``[3]``: a function of root seed and index alone."""
-    return random.bits(random.fold_in(root_key(root), trial), (3,), jnp.uint32)
+    return random.bits(random.fold_in(unrolled(root_key(root)), trial), (3,), jnp.uint32)
 
 
 def stream(purpose: int, seed: jax.Array | int) -> jax.Array:
     """The key of one purpose and one seed: they are the two words of a Threefry key."""
-    return random.wrap_key_data(jnp.stack([jnp.uint32(purpose), seed]), impl=THREEFRY)
+    return _key(jnp.uint32(purpose), seed)
 
 
 def monte_carlo_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
     """The key of a trial's Monte Carlo draws: a function of its whole triple ``[3]`` and of its level."""
     data_seed, init_seed, support_seed = seeds
-    key = random.wrap_key_data(jnp.stack([data_seed, init_seed]), impl=THREEFRY)
-    return random.fold_in(random.fold_in(key, support_seed), s.astype(jnp.uint32))
+    return folded_in(_key(data_seed, init_seed), support_seed, s.astype(jnp.uint32))
 
 
 def solver_stream(seeds: jax.Array, s: jax.Array) -> jax.Array:
     """The key of what a trial's solver draws: a function of its whole triple ``[3]`` and of its level."""
-    return random.fold_in(monte_carlo_stream(seeds, s), SOLVER)
+    return folded_in(monte_carlo_stream(seeds, s), SOLVER)
+
+
+def folded_in(key: jax.Array, *data: jax.Array | int) -> jax.Array:
+    """The key into which JAX folds these integers, one after the other."""
+    return plain(reduce(random.fold_in, data, unrolled(key)))
+
+
+def _key(*words):
+    return random.wrap_key_data(jnp.stack(words), impl=OF_JAX)
 
 
 def random_subset(key: jax.Array, n: int, size: jax.Array | int, largest: Callable = largest) -> jax.Array:
@@ -74,9 +83,8 @@ def random_subset(key: jax.Array, n: int, size: jax.Array | int, largest: Callab
 
 def random_subsets(key: jax.Array, count: int, n: int, size: jax.Array | int, largest: Callable = largest) -> jax.Array:
     """``count`` such masks, ``[count, n]``."""
-    # Drawn as one vector, which takes XLA less time to compile than two dimensions.
     return jax.vmap(largest, in_axes=(0, None))(_integers(key, count * n).reshape(count, n), size)
 
 
 def _integers(key, n):
-    return (random.bits(key, (n,), jnp.uint32) >> 2).astype(jnp.int32)
+    return (random.bits(unrolled(key), (n,), jnp.uint32) >> 2).astype(jnp.int32)

@@ -10,6 +10,7 @@ from jax import lax, random
 
 from ihtjax.errors import FUNCTION, InputError, check, shown, whole_number
 from ihtjax.solvers.constraint import PLAIN, SparseSet
+from ihtjax.solvers.threefry import plain, unrolled
 from ihtjax.solvers.threshold import as_vector, transfers_allowed
 
 
@@ -55,10 +56,9 @@ def estimate_lipschitz(
     check("draw", draw, FUNCTION)
     n, n_monte = check("n", n, whole_number(1)), check("n_monte", n_monte, whole_number(1))
     s = check("s", s, whole_number(1, n))
-    for_theta, for_support, for_direction = random.split(key, 3)
-    # Drawn all at once, as vectors (see `random_subsets`), then used one by one: inside one fused loop XLA would draw
-    # again at each use.
-    theta = as_vector("draw", draw(for_theta, (n_monte * n,)))
+    for_theta, for_support, for_direction = random.split(unrolled(key), 3)
+    # Drawn all at once, as vectors, then used one by one: inside one fused loop XLA would draw again at each use.
+    theta = as_vector("draw", draw(plain(for_theta), (n_monte * n,)))
     if theta.size != n_monte * n:
         raise InputError(f"draw: got {shown(theta)} for the shape ({n_monte * n},), expected an array of that shape")
     theta = theta.reshape(n_monte, n)

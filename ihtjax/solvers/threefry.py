@@ -1,8 +1,11 @@
 """Threefry, JAX's default generator, with its rounds written out.
 
 The bits are those of JAX's own, with ``jax_threefry_partitionable``. JAX up to version 0.10 runs the rounds in a loop
-on CPU, which XLA takes six times as long to compile, and which takes up to ten times as long to run: 150 numbers for
-each of 256 keys. Its later versions don't: https://github.com/jax-ml/jax/pull/37872.
+on CPU, which XLA takes six times as long to compile, and which takes several times as long to run. Its later versions
+don't: https://github.com/jax-ml/jax/pull/37872.
+
+A key of this kind stays in the package: JAX's functions refuse to mix kinds, and some refuse all but their own. Whoever
+draws for a trial by code that may be a user's hands on `plain` keys, and whoever draws here takes the key `unrolled`.
 """
 
 import functools
@@ -11,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import lax, random
 from jax.extend.random import define_prng_impl
 
 from ihtjax.errors import InputError
@@ -40,7 +43,9 @@ def _of_counters(key, shape):
     """Two random words for each of so many counters 0, 1, .., in arrays of that shape."""
     size = math.prod(shape)
     if size >= 2**32:
-        raise InputError(f"draws: got {size:,} random numbers to be drawn at once, expected fewer than 2^32")
+        raise InputError(
+            f"n_monte: got {size:,} numbers to be drawn at once, expected fewer than 2^32; take fewer draws"
+        )
     counter = lax.iota(jnp.uint32, size).reshape(shape)
     return threefry2x32((key[0], key[1]), jnp.zeros_like(counter), counter)
 
@@ -67,10 +72,25 @@ def _random_bits(key, width, shape):
 
 
 def _seed(seed):
-    return jnp.stack([jnp.uint32(0), seed.astype(jnp.uint32)])
+    return jnp.stack([jnp.uint32(0), seed.astype(jnp.uint32)])  # not JAX's beyond 32 bits; nothing here is seeded so
 
 
 # For `jax.random.wrap_key_data`.
 THREEFRY = define_prng_impl(
     key_shape=(2,), seed=_seed, split=_split, random_bits=_random_bits, fold_in=_fold_in, name="threefry", tag="fry"
 )
+OF_JAX = "threefry2x32"
+
+
+def unrolled(key: jax.Array) -> jax.Array:
+    """The same key, whose draws have their rounds written out; one of another generator as it is."""
+    return _as(THREEFRY, key) if random.key_impl(key) == OF_JAX else key
+
+
+def plain(key: jax.Array) -> jax.Array:
+    """The same key as JAX makes it; one of another generator as it is."""
+    return _as(OF_JAX, key) if random.key_impl(key) == THREEFRY else key
+
+
+def _as(impl, key):
+    return random.wrap_key_data(random.key_data(key), impl=impl)

@@ -30,12 +30,13 @@ def certified_steps(problem: Problem, data_seeds: np.ndarray, s: int, n_always: 
     """
     step_size = require_bound(problem).step_size
     assert isinstance(problem, Linear)
-    seeds, back = np.unique(data_seeds, return_inverse=True)
-    views, _ = splits(problem, seeds)
+    # All lanes of a batch, copies too: last bits of a split depend on how many are drawn at once.
+    views, _ = splits(problem, data_seeds)
     shared = problem.X.astype(np.float64)
     s = s + (n_always + 1) // 2
+    _, first, back = np.unique(data_seeds, return_index=True, return_inverse=True)
     steps = []
-    for weights, mean, scale in zip(*views):
+    for weights, mean, scale in zip(*(its[first] for its in views)):
         X = ((shared - mean) / scale)[weights > 0]
         steps.append(step_size(X, problem.outputs_per_row, s, problem.dtype))
     return np.array(steps, problem.dtype)[back]

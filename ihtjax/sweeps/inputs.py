@@ -33,27 +33,35 @@ def initial(
 def splits(problem: Problem, data_seeds: np.ndarray) -> tuple[Any, Any]:
     """`split` of many data seeds uint32 ``[N]``, as NumPy arrays with N in front."""
     with draws.settings(str(problem.dtype)):
-        return jax.device_get(_splits(problem, data_seeds))
+        return jax.device_get(_splits(problem)(data_seeds))
 
 
 def inputs(problem: Problem, constraint: SparseSet, seeds: np.ndarray, s: int) -> tuple[tuple[Any, Any], np.ndarray]:
     """`split` and `initial` of one triple uint32 ``[3]``, as NumPy arrays."""
     with draws.settings(str(problem.dtype)):
-        return jax.device_get(_inputs(problem, constraint, seeds, np.int32(s)))
+        return jax.device_get(_inputs(problem, constraint)(seeds, np.int32(s)))
 
-
-# XLA's defaults, whatever JAX_DISABLE_MOST_OPTIMIZATIONS says: they change last bits, and these are to be a sweep's.
-OPTIMIZED: Any = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 
 # Compiled: one operation after another, each shape of a table would be compiled some forty times.
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=OPTIMIZED)
-def _splits(problem, data_seeds):
-    return jax.vmap(lambda seed: split(problem, seed))(data_seeds)
+@functools.lru_cache(maxsize=8)
+def _splits(problem):
+    return _jit(jax.vmap(lambda data_seed: split(problem, data_seed)))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=OPTIMIZED)
-def _inputs(problem, constraint, seeds, s):
-    data_seed, init_seed, support_seed = seeds
-    return split(problem, data_seed), initial(problem, constraint, init_seed, support_seed, s)
+@functools.lru_cache(maxsize=8)
+def _inputs(problem, constraint):
+    def of(seeds, s):
+        data_seed, init_seed, support_seed = seeds
+        return split(problem, data_seed), initial(problem, constraint, init_seed, support_seed, s)
+
+    return _jit(of)
+
+
+# XLA's defaults, whatever JAX_DISABLE_MOST_OPTIMIZATIONS says: without them theta0 is not the sweep's to the last bit.
+OPTIMIZED: Any = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
+
+def _jit(function):
+    return jax.jit(function, compiler_options=OPTIMIZED if jax.default_backend() == "cpu" else None)

@@ -15,7 +15,7 @@ from ihtjax.sweeps.audit import VIOLATIONS, structural
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
-from ihtjax.sweeps.inputs import inputs
+from ihtjax.sweeps.inputs import inputs, splits
 from ihtjax.sweeps.memory import fitting_engine
 from ihtjax.sweeps.trial import NEVER, Point, Result, curve_steps
 from ihtjax.sweeps.words import metric, unit
@@ -200,7 +200,8 @@ def _curvature(ran):
     """The curvature where a trial ended, of its problem in float64; one of the user's is of the type that it is of."""
     double = ran.config if ran.config.problem else dataclasses.replace(ran.config, precision="float64")
     problem = make_problem(double)
-    (train, _), _ = inputs(problem, constraint_of(problem, double), np.uint32(ran.seeds), ran.s)
+    train, _ = splits(problem, np.uint32(ran.seeds[:1]))
+    train = jax.tree.map(lambda of_each: of_each[0], train)
     return curvature_on_support(problem, ran.result.theta, train, ran.config.precision)
 
 

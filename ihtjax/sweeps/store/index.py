@@ -26,7 +26,8 @@ FOLDER = "_log"
 NAME = r"(\d{9})-[0-9a-f]{8}\.jsonl"
 HIGHEST = 900_000_000  # of a number that others may have made up none is counted on from
 MANIFEST = "manifest.json"
-SAID_ELSEWHERE = "the result files say it too, ihtjax sweep lists them anew"
+LISTED_ANEW = "ihtjax sweep lists them anew"
+SAID_ELSEWHERE = f"the result files say it too, {LISTED_ANEW}"
 # Lines of a file: as many units at most are read by their own record after a kill.
 BATCH = 64
 

@@ -85,13 +85,15 @@ class RunDirectory:
             with self._index_written():
                 yield
         finally:
-            with contextlib.suppress(OSError):
+            try:
                 if new and not self.exists():
                     # Nothing came of it: leave nothing behind.
-                    (self.path / ".lock").unlink(missing_ok=True)
-                    for folder in new:
-                        folder.rmdir()
-            lock.release()
+                    with contextlib.suppress(OSError):
+                        (self.path / ".lock").unlink(missing_ok=True)
+                        for folder in new:
+                            folder.rmdir()
+            finally:
+                lock.release()
 
     @contextlib.contextmanager
     def _index_written(self) -> Iterator[None]:

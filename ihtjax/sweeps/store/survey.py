@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ihtjax.errors import InputError
 from ihtjax.sweeps.store.configuration import KEY, Configuration
-from ihtjax.sweeps.store.index import FOLDER, MANIFEST, SAID_ELSEWHERE, Index, Known
+from ihtjax.sweeps.store.index import FOLDER, LISTED_ANEW, MANIFEST, Index, Known
 from ihtjax.sweeps.store.records import Damage, Damaged, Held, Unit, Units, Unreadable, main_of, owner_of, place, places
 from ihtjax.sweeps.store.results import Results
 from ihtjax.sweeps.store.schemas import configurations_in
@@ -107,7 +107,9 @@ def survey(configuration: Configuration, results: Results, index: Index) -> Surv
             superseded |= {place(unit, table, entry): its["sha256"] for table, its in entry["files"].items()}
             entry, wrong = other, results.damage(unit, other, stored)
             if not wrong and results.own_entry(unit, stored) is None:  # then reading goes by the index alone
-                problems.append(Damage(FOLDER, f"says of {unit} what {MANIFEST} and the files don't; {SAID_ELSEWHERE}"))
+                problems.append(
+                    Damage(FOLDER, f"contradicts {MANIFEST} on {unit}, and the files are as that says; {LISTED_ANEW}")
+                )
         listing[unit] = entry
         problems += wrong
         if wrong:
