@@ -1,5 +1,6 @@
 """How the suite runs: on all cores, and with each program compiled once."""
 
+import gc
 import os
 import tempfile
 
@@ -10,12 +11,19 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": compiled.name,
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         # As in JAX's own suite: half of all time goes into compiling. Programs of sweeps ask for what they need
         # themselves; tests of what else people compile, as `solve`, take the fixture `optimized`.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
     }
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector needn't go through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_xdist_auto_num_workers(config):
