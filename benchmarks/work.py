@@ -10,7 +10,9 @@ import numpy as np
 
 from ihtjax import SweepConfig, trial_inputs
 from ihtjax.solvers import draws
+from ihtjax.solvers.constraint import PLAIN
 from ihtjax.sweeps.engine import make_problem
+from ihtjax.sweeps.inputs import initial, split
 from ihtjax.sweeps.trial import lanes
 
 STEP_SIZE = 1.5
@@ -51,10 +53,8 @@ def make_work(s: int, batch: int, steps: int) -> Work:
 
     def begin(root, trial):
         data_seed, init_seed, support_seed = triple = draws.triple(root, trial)
-        view, _ = problem.split(draws.stream(draws.DATA, data_seed))
-        theta = problem.draw(draws.stream(draws.INIT, init_seed), (problem.n,))
-        support = draws.random_subset(draws.stream(draws.SUPPORT, support_seed), problem.n, s)
-        return triple, view, theta * support
+        view, _ = split(problem, data_seed)
+        return triple, view, initial(problem, PLAIN, init_seed, support_seed, s)
 
     trials = np.arange(batch, dtype=np.uint32)
     triples, views, theta0 = jax.device_get(jax.jit(lanes(partial(begin, np.uint32(config.seed))))(trials))
