@@ -22,7 +22,7 @@ from peers import environment
 
 from ihtjax import hard_threshold
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
-from ihtjax.sweeps.trial import CPU_OPTIONS
+from ihtjax.sweeps.programs import CPU_OPTIONS
 
 LENGTHS = (15, 64, 128, 256, 1024, 4096)
 OURS, TOP_K = "ihtjax", "lax.top_k"

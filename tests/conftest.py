@@ -84,6 +84,20 @@ def uncached(monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
+@pytest.fixture
+def compilations():
+    """What JAX compiles while the test runs."""
+    events = []
+
+    def listen(event, *_, **__):
+        if "backend_compile" in event:
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.fixture(scope="module")
 def optimized():
     """What a module's tests compile is optimised as it is for users, also in processes that they start."""

@@ -182,20 +182,6 @@ def parameters(problem, scale=1.0):
     return theta.astype(problem.dtype)
 
 
-@pytest.fixture
-def compilations():
-    """What JAX compiles while the test runs."""
-    events = []
-
-    def listen(event, *_, **__):
-        if "backend_compile" in event:
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 def lane(tree, i):
     return jax.tree.map(lambda a: a[..., i], tree)
 

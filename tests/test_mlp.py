@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 from test_losses import SLOPES, VALUES, differences, lane, rows_seen
-from test_losses import compilations as compilations  # a fixture
 
 from ihtjax import InputError, SweepConfig
 from ihtjax.problems import mlp
@@ -21,6 +20,7 @@ from ihtjax.solvers import draws
 from ihtjax.solvers.iht import iht_step
 from ihtjax.sweeps import config, engine, trial
 from ihtjax.sweeps.columns import structure_record
+from ihtjax.sweeps.programs import IGNORED
 
 # Each activation, and its slope as a function of its value.
 ACTS = {
@@ -271,7 +271,7 @@ def test_each_network_has_a_fingerprint_and_a_hash_of_its_own():
 
 
 def test_every_model_is_registered_with_its_options():
-    assert config.MODELS.keys() == engine.MODELS.keys() and set(config.MODEL_OPTIONS) <= set(engine.IGNORED)
+    assert config.MODELS.keys() == engine.MODELS.keys() and set(config.MODEL_OPTIONS) <= set(IGNORED)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import reference
 from test_cli import call
-from test_losses import compilations as compilations  # a fixture
 from test_mlp import backprop, mean_loss
 
 from conftest import Notes, forget

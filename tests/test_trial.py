@@ -10,12 +10,13 @@ import reference
 from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import IHT
-from ihtjax.sweeps.engine import GPU_BATCH, compiled, compiled_once, make_engine, make_problem, program, run_block
+from ihtjax.sweeps.engine import GPU_BATCH, make_engine, make_problem, run_block
+from ihtjax.sweeps.programs import dependences, programs
 from ihtjax.sweeps.single import run_trial
-from ihtjax.sweeps.trial import curve_steps, run_batch, settings_of
+from ihtjax.sweeps.trial import begin, curve_steps, descend, end, lanes, settings_of
 
 IRIS = make_problem(SweepConfig())
-# What a compiled program depends on, alike in most tests; up to 105 steps all are points.
+# What compiled programs depend on, alike in most tests; up to 105 steps all are points.
 PAPERS = {"n_monte": 100, "curve_points": 106}
 
 
@@ -163,12 +164,13 @@ def test_the_fast_form_takes_the_plain_steps(s):
         np.testing.assert_allclose(theta, result.theta[:, i], rtol=1e-3, atol=1e-3)
 
 
-def test_levels_share_one_program():
+def test_levels_share_their_programs(compilations):
     config = SweepConfig(**PAPERS, steps=200)
-    before = compiled_once.cache_info().misses
+    run(config, 4)
+    before = len(compilations)
     for s in (1, 7, 15):
         run(dataclasses.replace(config, levels=(s,), trials=s, seed=s), s)
-    assert compiled_once.cache_info().misses - before <= 1
+    assert len(compilations) == before
 
 
 @pytest.mark.parametrize(
@@ -182,34 +184,50 @@ def test_levels_share_one_program():
         ({"curve_points": 300, "steps": 5}, {"curve_points": 256, "steps": 255}),
     ],
 )
-def test_what_is_data_makes_no_other_program(one, other):
+def test_what_is_data_makes_no_other_programs(one, other):
     one, other = SweepConfig(**one), SweepConfig(**other)
-    assert program(one) == program(other)
+    assert dependences(one) == dependences(other)
 
 
 @pytest.mark.parametrize(
-    "one, other",
+    "one, other, differ",
     [
-        ({"n_monte": 5}, {"n_monte": 6}),
-        ({}, {"stop_loss": 0.05}),
-        ({}, {"step_size": 0.2}),
-        ({"curve_points": 3}, {"curve_points": 4}),
-        ({"curve_points": 5000, "steps": 5}, {"curve_points": 5000, "steps": 5000}),
-        ({}, {"audit": True}),
-        ({}, {"precision": "float64"}),
+        ({"n_monte": 5}, {"n_monte": 6}, ["begin"]),
+        ({}, {"stop_loss": 0.05}, ["descend"]),
+        ({}, {"step_size": 0.2}, ["begin"]),
+        ({"curve_points": 3}, {"curve_points": 4}, ["descend"]),
+        ({"curve_points": 5000, "steps": 5}, {"curve_points": 5000, "steps": 5000}, ["descend"]),
+        ({}, {"audit": True}, ["descend", "end"]),
+        ({}, {"precision": "float64"}, ["begin", "descend", "end"]),
+        ({}, {"always": ("b1",)}, ["begin", "descend", "end"]),
+        ({}, {"per": "layer"}, ["begin", "descend", "end"]),
     ],
 )
-def test_what_is_not_data_makes_another(one, other):
-    assert program(SweepConfig(**one)) != program(SweepConfig(**other))
+def test_what_is_not_data_makes_another_of_those_that_it_is_for(one, other, differ):
+    both = zip(("begin", "descend", "end"), dependences(SweepConfig(**one)), dependences(SweepConfig(**other)))
+    assert [name for name, a, b in both if a != b] == differ
 
 
-def test_results_under_a_shared_program_are_those_of_one_of_its_own():
-    """Steps, a tolerance, a stopping loss and a step size, after others went through the same program."""
+@dataclasses.dataclass(frozen=True)
+class Other(IHT):
+    name = "other"
+
+
+def test_solvers_and_step_sizes_share_what_is_not_theirs():
+    config = SweepConfig(curve_points=9, n_monte=3)
+    iht, other = (programs(IRIS, solver, config, 16) for solver in (IHT(), Other()))
+    assert iht.begin is other.begin and iht.end is other.end and iht.descend is not other.descend
+    given = programs(IRIS, IHT(), dataclasses.replace(config, step_size=0.3), 16)
+    assert given.begin is not iht.begin and given.descend is iht.descend and given.end is iht.end
+
+
+def test_results_under_shared_programs_are_those_of_its_own():
+    """Steps, a tolerance, a stopping loss and a step size, after others went through the same programs."""
     first = SweepConfig(steps=64, curve_points=9, stop_loss=0.3, step_size=1.0)
     then = SweepConfig(steps=5, curve_points=9, stop_loss=0.9, step_size=0.25, ht_tol=0.5)
     seeds = np.random.default_rng(0).integers(2**32, size=(3, 8), dtype=np.uint32)
     run_block(make_engine(IRIS, IHT(), first, 16), seeds, 6)
-    shared, own = (run_block(make(IRIS, IHT(), then, 16), seeds, 6) for make in (make_engine, compiled))
+    shared, own = (run_block(make_engine(IRIS, IHT(), then, 16, anew=anew), seeds, 6) for anew in (False, True))
     for x, y in zip(jax.tree.leaves(shared), jax.tree.leaves(own)):
         np.testing.assert_array_equal(x, y)
     (result, curve), dtype = shared, np.float32
@@ -218,12 +236,18 @@ def test_results_under_a_shared_program_are_those_of_one_of_its_own():
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
-def test_the_same_program_is_lowered_for_an_accelerator_that_is_not_there(platform):
-    """A sweep's program, draws and estimate and all: one loop nest, and nothing that only a CPU could call."""
+def test_the_same_programs_are_lowered_for_an_accelerator_that_is_not_there(platform):
+    """A sweep's, draws and estimate and all: one loop nest, and nothing that only a CPU could call."""
     config = SweepConfig()
-    run = functools.partial(run_batch, IRIS, IHT(), config, settings_of(config, IRIS.dtype))
+    settings = settings_of(config, IRIS.dtype)
+
+    def whole(seeds, s):
+        trial = lanes(functools.partial(begin, IRIS, config))(seeds, s)
+        descent, curve = descend(IRIS, IHT(), config, settings, trial)
+        return lanes(functools.partial(end, IRIS, config, settings.ht_tol))(trial, descent), curve
+
     shapes = jax.ShapeDtypeStruct((3, GPU_BATCH), np.uint32), jax.ShapeDtypeStruct((GPU_BATCH,), np.int32)
-    lowered = jax.export.export(jax.jit(run), platforms=[platform])(*shapes).mlir_module()
+    lowered = jax.export.export(jax.jit(whole), platforms=[platform])(*shapes).mlir_module()
     assert "custom_call" not in lowered
     assert "stablehlo.sort" not in lowered
     assert f"tensor<15x{GPU_BATCH}xf32>" in lowered
@@ -291,8 +315,6 @@ def test_a_diverging_trial_is_marked_and_spoils_no_other(tmp_path):
 
 
 def test_a_nan_stays_in_its_lane():
-    from ihtjax.sweeps.trial import lanes
-
     problem = IRIS
     keys = jax.random.split(jax.random.key(0), 8)
     train, _ = jax.jit(jax.vmap(problem.split, out_axes=-1))(keys)

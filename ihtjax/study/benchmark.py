@@ -23,7 +23,6 @@ import numpy as np
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.engine import (
     check_batch,
-    compiled,
     describe_environment,
     make_engine,
     make_problem,
@@ -97,7 +96,7 @@ def bench(
         )
         show.say(f"batch {lanes:5d}, s = {s:3d}: {1e9 / np.median(rate):7.1f} ns per lane-step")
 
-    compile_seconds, engine = _timed(lambda: compiled(problem, one_solver(config), config, batch))
+    compile_seconds, engine = _timed(lambda: make_engine(problem, one_solver(config), config, batch, anew=True))
     # Its first step alone, without a curve, with all that comes before and after the iteration.
     first = make_engine(problem, one_solver(config), dataclasses.replace(config, steps=1, curve_points=0), batch)
     timed = {

@@ -26,19 +26,11 @@ from ihtjax.solvers.base import Solver
 from ihtjax.solvers.registry import solver_named
 from ihtjax.solvers.threshold import PAIRWISE_LIMIT
 from ihtjax.sweeps.certified import certified_steps, require_bound
-from ihtjax.sweeps.config import CERTIFIED, MODEL_OPTIONS, PAPERS_STOP_LOSS, SweepConfig
+from ihtjax.sweeps.config import CERTIFIED, SweepConfig
 from ihtjax.sweeps.config import MODELS as OPTIONS_OF_MODELS
 from ihtjax.sweeps.constraints import constraint_of, names_in
-from ihtjax.sweeps.trial import (
-    CHECK_EVERY,
-    Point,
-    Result,
-    compile_batch,
-    compiled_points,
-    curve_steps,
-    out_of_memory_named,
-    settings_of,
-)
+from ihtjax.sweeps.programs import Programs, out_of_memory_named, programs
+from ihtjax.sweeps.trial import CHECK_EVERY, Point, Result, curve_steps, settings_of
 from ihtjax.text import is_printable, printable
 
 # On CPU a batch's largest temporaries have about this many numbers, so that they stay in cache; 256 lanes for Iris.
@@ -52,7 +44,7 @@ NS_PAIR, NS_BISECTED, NS_DRAWN = 0.085, 3, 40
 
 
 class Engine(NamedTuple):
-    """A problem with a solver's compiled program: all that running a batch of any level needs.
+    """A problem with a solver's compiled programs: all that running a batch of any level needs.
 
     Attributes:
       problem: the objective.
@@ -64,30 +56,12 @@ class Engine(NamedTuple):
 
     problem: Problem
     batch: int
-    run: Callable
+    run: Programs
     config: SweepConfig
 
 
-# What a compiled program doesn't depend on: which trials there are, what the problem says, what is stored, and what it
-# takes as data, its `Settings`.
-IGNORED = (
-    *"data target loss problem model solver levels trials seed dense theta steps ht_tol".split(),
-    *MODEL_OPTIONS,
-)
 # The models of a table, by name; `config.MODELS` says which options each takes.
 MODELS: dict[str, Callable[..., Supervised]] = {"linear": Linear, "mlp": MLP}
-
-
-def program(config: SweepConfig) -> SweepConfig:
-    """The configuration with what its compiled program doesn't depend on set to one value."""
-    anything = SweepConfig()
-    ignored: dict[str, Any] = {name: getattr(anything, name) for name in IGNORED}
-    ignored["curve_points"] = compiled_points(config)
-    if config.step_size is not None:
-        ignored |= {"step_size": 1.0, "n_monte": anything.n_monte}
-    if config.stop_loss is not None:
-        ignored |= {"stop_loss": PAPERS_STOP_LOSS}
-    return dataclasses.replace(config, **ignored)
 
 
 def make_problem(config: SweepConfig) -> Problem:
@@ -172,37 +146,9 @@ def one_solver(config: SweepConfig) -> Solver:
     return solver_named(config.solver[0])
 
 
-def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
-    """An engine; one compiled `program` serves all levels, units, settings and sweeps of a process."""
-    return Engine(problem, batch, compiled_once(problem, _Program(solver), program(config), batch), config)
-
-
-def compiled(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Engine:
-    """The same, compiled anew."""
-    return Engine(problem, batch, _compile(problem, solver, program(config), batch), config)
-
-
-def _compile(problem, solver, config, batch):
-    with draws.settings(config.precision):
-        return compile_batch(problem, solver, config, batch)
-
-
-class _Program:
-    """A solver that equals another if they have one program."""
-
-    def __init__(self, solver: Solver):
-        self.solver = solver
-
-    def __eq__(self, other):
-        return isinstance(other, _Program) and self.solver.program == other.solver.program
-
-    def __hash__(self):
-        return hash(self.solver.program)
-
-
-@functools.lru_cache(maxsize=32)
-def compiled_once(problem: Problem, of: _Program, config: SweepConfig, batch: int) -> Callable:
-    return _compile(problem, of.solver, config, batch)
+def make_engine(problem: Problem, solver: Solver, config: SweepConfig, batch: int, *, anew: bool = False) -> Engine:
+    """An engine; its programs serve all levels, units, settings and sweeps of a process, or are compiled ``anew``."""
+    return Engine(problem, batch, programs(problem, solver, config, batch, anew=anew), config)
 
 
 def triples(root: int, trials: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -132,10 +132,7 @@ def largest(needs: Iterable[Need]) -> Need:
 def needed(engine: Engine, config: SweepConfig) -> Need | None:
     """What a sweep needs, by the compiler's account of its program; None where it gives none."""
     with contextlib.suppress(AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
-        run: Any = engine.run
-        stats = run.memory_analysis()
-        results = stats.output_size_in_bytes
-        batch = stats.argument_size_in_bytes + stats.temp_size_in_bytes + results
+        batch, results = engine.run.memory()
         n = engine.problem.n
         rows = min(unit_rows(config, n, engine.batch), config.trials)
         return Need(batch, RESULTS_HELD * results, UNIT_COPIES * rows * row_bytes(config, n))

@@ -1,8 +1,6 @@
-"""One trial from its seeds to its results, and a batch of trials in one scan."""
+"""One trial from its seeds to its results: how it begins, descends, with a whole batch in one scan, and ends."""
 
-import contextlib
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ihtjax.errors import InputError
-from ihtjax.foreign import is_own
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
 from ihtjax.solvers.base import Objective, Solver
@@ -20,7 +16,7 @@ from ihtjax.solvers.lipschitz import estimate_lipschitz
 from ihtjax.sweeps.audit import VIOLATIONS, Audit, begin_audit, watch
 from ihtjax.sweeps.config import PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
-from ihtjax.sweeps.inputs import OPTIMIZED, initial, split
+from ihtjax.sweeps.inputs import initial, split
 
 # How often the training loss is held against the stopping loss; at every step it would cost a sixth of the time.
 CHECK_EVERY = 10
@@ -73,6 +69,25 @@ class State(NamedTuple):
     @property
     def theta(self) -> jax.Array:
         return self.solver.theta
+
+
+class Descent(NamedTuple):
+    """Where a trial's steps led.
+
+    Attributes:
+      theta: the last iterate ``[n]``.
+      last: the curve's last point.
+      steps_run: steps taken, int32; fewer than asked for where the stopping loss ended the trial.
+      n_support_changes, last_support_change, steps_to_stop_loss, audit: as of `State`.
+    """
+
+    theta: jax.Array
+    last: "Point"
+    steps_run: jax.Array
+    n_support_changes: jax.Array
+    last_support_change: jax.Array
+    steps_to_stop_loss: jax.Array
+    audit: Audit | None
 
 
 class Settings(NamedTuple):
@@ -211,67 +226,12 @@ def observe(problem: Problem, state: State, trial: Trial) -> Point:
     )
 
 
-def end(problem: Problem, config: SweepConfig, settings: Settings, state: State, trial: Trial, last: Point) -> Result:
-    """What there is to say of a trial after its last step, where its curve has its last point."""
-    theta = state.theta
-    gradient = problem.gradient(theta, trial.train)
-    structure = problem.structure(theta)
-    if state.audit and state.audit.n_violations is not None:
-        structure = structure | {VIOLATIONS: state.audit.n_violations}
-    stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
-    finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
-    constraint = constraint_of(problem, config)
-    certificate = certify(theta, gradient, trial.step_size, trial.s, settings.ht_tol, constraint)
-    # Where the loss overflows and its gradient does not, the trial diverged all the same.
-    certificate = certificate._replace(
-        satisfies_eq8=certificate.satisfies_eq8 & finite, ht_stable=certificate.ht_stable & finite
-    )
-    return Result(
-        trial.lipschitz_estimate,
-        trial.step_size,
-        last.train_loss,
-        last.test_loss,
-        problem.measure(theta, trial.train),
-        {} if trial.test is None else problem.measure(theta, trial.test),
-        jnp.where(stopped, state.steps_to_stop_loss, settings.points[-1]),
-        state.steps_to_stop_loss,
-        state.n_support_changes,
-        state.last_support_change,
-        certificate,
-        theta,
-        trial.theta0,
-        gradient,
-        finite,
-        structure,
-        state.audit,
-    )
-
-
-def run_batch(
-    problem: Problem,
-    solver: Solver,
-    config: SweepConfig,
-    settings: Settings,
-    seeds: jax.Array,
-    s: jax.Array,
-    step_size: jax.Array | None = None,
-) -> tuple[Result, Point]:
-    """Run a batch of trials in one scan over the points of their curves.
-
-    Args:
-      problem, solver, config: what is minimised, how, and with which options.
-      settings: those options that are data.
-      seeds: uint32 ``[3, B]``; `B` denotes the number of lanes, here and below.
-      s: int32 ``[B]``.
-      step_size: gamma ``[B]``, where the configuration doesn't leave it to the Monte Carlo.
-
-    Returns:
-      A `Result` with B as the last axis of every array, and the curves, a `Point` of ``[points, B]`` arrays.
-    """
-    given = () if step_size is None else (step_size,)
-    trial = lanes(functools.partial(begin, problem, config))(seeds, s, *given)
-    never = jnp.full(s.shape, NEVER, jnp.int32)
-    zero = jnp.zeros(s.shape, jnp.int32)
+def descend(
+    problem: Problem, solver: Solver, config: SweepConfig, settings: Settings, trial: Trial
+) -> tuple[Descent, Point]:
+    """Run a batch of trials, lanes last, in one scan over the points of their curves, ``[points, B]`` each."""
+    never = jnp.full(trial.s.shape, NEVER, jnp.int32)
+    zero = jnp.zeros(trial.s.shape, jnp.int32)
     first = lanes(lambda trial: solver.init(objective_of(problem, config, trial), trial.theta0, trial.s, trial.key))(
         trial
     )
@@ -295,8 +255,52 @@ def run_batch(
         return (k, state), lanes(functools.partial(observe, problem))(state, trial)
 
     (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), settings.points)
-    last = jax.tree.map(lambda a: a[-1], curve)
-    return lanes(functools.partial(end, problem, config, settings))(state, trial, last), curve
+    stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)
+    descent = Descent(
+        state.theta,
+        jax.tree.map(lambda a: a[-1], curve),
+        jnp.where(stopped, state.steps_to_stop_loss, settings.points[-1]),
+        state.n_support_changes,
+        state.last_support_change,
+        state.steps_to_stop_loss,
+        state.audit,
+    )
+    return descent, curve
+
+
+def end(problem: Problem, config: SweepConfig, ht_tol: jax.Array, trial: Trial, descent: Descent) -> Result:
+    """What there is to say of a trial after its last step."""
+    theta, audit, last = descent.theta, descent.audit, descent.last
+    gradient = problem.gradient(theta, trial.train)
+    structure = problem.structure(theta)
+    if audit and audit.n_violations is not None:
+        structure = structure | {VIOLATIONS: audit.n_violations}
+    finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(gradient)) & jnp.isfinite(last.train_loss)
+    constraint = constraint_of(problem, config)
+    certificate = certify(theta, gradient, trial.step_size, trial.s, ht_tol, constraint)
+    # Where the loss overflows and its gradient does not, the trial diverged all the same.
+    certificate = certificate._replace(
+        satisfies_eq8=certificate.satisfies_eq8 & finite, ht_stable=certificate.ht_stable & finite
+    )
+    return Result(
+        trial.lipschitz_estimate,
+        trial.step_size,
+        last.train_loss,
+        last.test_loss,
+        problem.measure(theta, trial.train),
+        {} if trial.test is None else problem.measure(theta, trial.test),
+        descent.steps_run,
+        descent.steps_to_stop_loss,
+        descent.n_support_changes,
+        descent.last_support_change,
+        certificate,
+        theta,
+        trial.theta0,
+        gradient,
+        finite,
+        structure,
+        audit,
+    )
 
 
 def curve_steps(steps: int, points: int) -> np.ndarray:
@@ -310,48 +314,3 @@ def curve_steps(steps: int, points: int) -> np.ndarray:
     at = np.rint(np.geomspace(steps, 1, points - 1)[::-1]).astype(np.int64)
     at = np.maximum(at, np.arange(1, points))
     return np.concatenate([[0], np.maximum.accumulate(at)]).astype(np.int32)
-
-
-CPU_OPTIONS: Any = OPTIMIZED | {"xla_cpu_prefer_vector_width": 512}
-
-
-def compile_batch(problem: Problem, solver: Solver, config: SweepConfig, batch: int) -> Callable:
-    """Compile `run_batch` once for all levels, units and settings: (settings, seeds, s[, step sizes]) -> results."""
-    fn = jax.jit(functools.partial(run_batch, problem, solver, config))
-    number = jax.ShapeDtypeStruct((), problem.dtype)
-    settings = Settings(jax.ShapeDtypeStruct((max(1, config.curve_points),), np.int32), number, number)
-    shapes = [settings, jax.ShapeDtypeStruct((3, batch), np.uint32), jax.ShapeDtypeStruct((batch,), np.int32)]
-    if config.step_size is not None:
-        shapes.append(jax.ShapeDtypeStruct((batch,), problem.dtype))
-    options: dict[str, Any] | None = CPU_OPTIONS if jax.default_backend() == "cpu" else None
-    with out_of_memory_named():
-        return _lowered(fn, shapes, problem, solver).compile(options)
-
-
-def _lowered(fn, shapes, problem, solver):
-    """The traced program; what a user's own problem or solver does wrong is an `InputError`."""
-    theirs = [f"{what} {type(its).__name__}" for what, its in (("problem", problem), ("solver", solver)) if is_own(its)]
-    try:
-        return fn.lower(*shapes)
-    except InputError:
-        raise
-    except Exception as error:  # the functions are the user's and may raise anything
-        if not theirs:
-            raise
-        reason = " ".join(str(error).split("\n\n")[0].split())[:300]
-        raise InputError(
-            f"{' or '.join(theirs)}: JAX can't trace it ({type(error).__name__}: {reason}); a problem's loss maps "
-            "theta and a view to a scalar, by jax.numpy; a solver's init and step return states alike, with a field "
-            "theta"
-        ) from error
-
-
-@contextlib.contextmanager
-def out_of_memory_named():
-    """Raise XLA's error as a `MemoryError` where that is what it means."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error) or "memory" in str(error).lower():
-            raise MemoryError(str(error)) from error
-        raise
