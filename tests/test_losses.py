@@ -158,6 +158,9 @@ CASES = {
     "squared, 3 targets": ("squared", made("numbers", 3)),
     "huber, 2 targets": ("huber", made("numbers", 2)),
     "poisson": ("poisson", made("counts", 1)),
+    # so many rows that they are taken in blocks, the last of which isn't full
+    "cross_entropy, in blocks": ("cross_entropy", made("classes", 5, rows=7001, d=20)),
+    "huber, in blocks": ("huber", made("numbers", 2, rows=11_001, d=20)),
 }
 LANES = 3
 

@@ -1,5 +1,9 @@
 """Linear models: one layer, under any loss."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +20,8 @@ UNROLL_LIMIT = 16
 # Nanoseconds on one CPU thread, the others as busy, of each output's loss and of each product, for an estimate
 # before anything is measured.
 NS_OUTPUT, NS_PRODUCT = 0.47, 0.047
+# On CPU a batch's rows are taken in blocks of about so many outputs, so that they stay in cache between two products.
+BLOCK_NUMBERS = 2**16
 
 
 class Linear(Supervised):
@@ -68,9 +74,7 @@ class Linear(Supervised):
         @loss.def_vmap
         def batched_loss(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            losses = self.criterion.lane_values(self._outputs_of_lanes(V, view.weights), self._targets())
-            ones = np.ones(len(self.X), self.dtype)
-            total = jnp.tensordot(ones, view.weights * losses, 1, precision=lax.Precision.HIGHEST)
+            total = self._sum_over_rows(self._weighted_losses, V, view.weights)
             return jnp.broadcast_to(total, (axis_size,)), True
 
         return loss
@@ -81,9 +85,7 @@ class Linear(Supervised):
         @gradient.def_vmap
         def batched_gradient(axis_size, batched, theta, view):
             V, view = self._shared_row_weights(batched, theta, view)
-            R = self.criterion.residuals(self._outputs_of_lanes(V, view.weights), self._targets())
-            weighted = jnp.stack([view.weights * r for r in R], axis=1)
-            G = jnp.tensordot(self._rows_with_one().T, weighted, 1, precision=lax.Precision.HIGHEST)
+            G = self._sum_over_rows(self._products, V, view.weights)
             G = self.criterion.restore(jnp.moveaxis(G, 1, 0))
             db = G[:, -1]
             mean, scale = self._of_seen(view.mean), self._of_seen(view.scale)
@@ -106,22 +108,37 @@ class Linear(Supervised):
         b = theta[q * d :] - jnp.sum(W * self._of_seen(view.mean), axis=1)
         return jnp.concatenate([W, b[:, None]], axis=1), view
 
-    def _outputs_of_lanes(self, V, weights) -> list:
-        """The outputs that the loss asks for, each ``[m, lanes]``."""
+    def _sum_over_rows(self, function, V, weights):
+        """The sum over all rows of what a function says of some of them: of D, X, their weights and their targets."""
         # Stacks behind barriers are kept; XLA would form directions and outputs again wherever they are used.
         D = lax.optimization_barrier(jnp.stack(self.criterion.directions(V), axis=1))
+        rows = self._rows_with_one(), weights, self.criterion.targets(self.y, self.dtype)
+        whole = self.features < UNROLL_LIMIT or jax.default_backend() != "cpu"
+        at_a_time = len(self.X) if whole else max(1, BLOCK_NUMBERS // D[0].size)
+        return sum_of_blocks(functools.partial(function, D), rows, at_a_time)
+
+    def _weighted_losses(self, D, X, weights, targets):
+        """Their share of the loss ``[lanes]``."""
+        losses = self.criterion.lane_values(self._outputs_of_lanes(D, X, weights), targets)
+        return jnp.tensordot(np.ones(len(X), self.dtype), weights * losses, 1, precision=lax.Precision.HIGHEST)
+
+    def _products(self, D, X, weights, targets):
+        """Their share of the gradient by the directions ``[d + 1, directions, lanes]``."""
+        R = self.criterion.residuals(self._outputs_of_lanes(D, X, weights), targets)
+        weighted = jnp.stack([weights * r for r in R], axis=1)
+        return jnp.tensordot(X.T, weighted, 1, precision=lax.Precision.HIGHEST)
+
+    def _outputs_of_lanes(self, D, X, weights) -> list:
+        """The outputs that the loss asks for, of some rows, each ``[m, lanes]``."""
         if self.features >= UNROLL_LIMIT:
-            Z = jnp.tensordot(self._rows_with_one(), D, 1, precision=lax.Precision.HIGHEST)
+            Z = jnp.tensordot(X, D, 1, precision=lax.Precision.HIGHEST)
         else:
-            X = self._rows_with_one()[:, :, None]
+            X = X[:, :, None]
             Z = jnp.stack([sum((X[:, f] * d[f] for f in range(len(d) - 1)), d[-1]) for d in jnp.moveaxis(D, 1, 0)], 1)
         if self.criterion.curvature is None:  # on a row that isn't seen it may overflow, and 0 times infinity is NaN
             Z = jnp.where(weights[:, None] > 0, Z, 0)
         Z = lax.optimization_barrier(Z)
         return [Z[:, k] for k in range(Z.shape[1])]
-
-    def _targets(self) -> list:
-        return self.criterion.targets(self.y, self.dtype)
 
     def _rows_with_one(self):
         return np.concatenate([self.X[:, self._seen], np.ones((len(self.X), 1), self.dtype)], axis=1)
@@ -129,6 +146,30 @@ class Linear(Supervised):
     def _of_seen(self, array):
         """Those of the features, on the last axis but that of lanes, which aren't 0 on every row."""
         return array if len(self._seen) == self.features else array[..., self._seen, :]
+
+
+def sum_of_blocks(function: Callable[..., jax.Array], rows: Any, at_a_time: int) -> jax.Array:
+    """The sum of a function over blocks of at most so many rows.
+
+    Args:
+      function: of trees as ``rows``; what it says of rows that are 0, which fill up the last block, must be 0.
+      rows: a tuple of trees of arrays ``[m, ..]``.
+      at_a_time: how many rows a block has at most.
+    """
+    m = len(jax.tree.leaves(rows)[0])
+    count = -(-m // at_a_time)
+    if count == 1:
+        return function(*rows)
+    size = -(-m // count)
+
+    def blocks(array):
+        filled = jnp.pad(array, ((0, count * size - m), *[(0, 0)] * (array.ndim - 1)))
+        return filled.reshape(count, size, *array.shape[1:])
+
+    rows = jax.tree.map(blocks, rows)
+    like = jax.eval_shape(lambda rows: function(*jax.tree.map(lambda block: block[0], rows)), rows)
+    total, _ = lax.scan(lambda total, block: (total + function(*block), None), jnp.zeros(like.shape, like.dtype), rows)
+    return total
 
 
 def parameter_names(outputs: int, features: int) -> list[str]:
