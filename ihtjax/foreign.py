@@ -7,6 +7,7 @@ import inspect
 import os
 import pickle
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,12 +83,22 @@ def content_hash(what: str, thing: Any, values: Mapping[str, Any], derived: tupl
     for cls in type(thing).__mro__:
         if cls.__module__.startswith("ihtjax.") or cls.__module__ in ("builtins", "abc", "typing"):
             continue
-        # All of the file: a helper or a constant beside the class matters as much.
-        digest.update(_source(sys.modules.get(cls.__module__), or_else=_source(cls)).encode())
+        digest.update(_file_of(cls).encode())
     for name, value in sorted(values.items()):
         if name not in derived:
             digest.update(f"\n{name} {_content(f'{what}: attribute {name!r}', value)}".encode())
     return digest.hexdigest()
+
+
+# What is imported runs on, whatever becomes of its file: the source is that of the first look, which a reload renews.
+_files: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+
+
+def _file_of(cls: type) -> str:
+    """All of the file that a class stands in: a helper or a constant beside it matters as much."""
+    if cls not in _files:
+        _files[cls] = _source(sys.modules.get(cls.__module__), or_else=_source(cls))
+    return _files[cls]
 
 
 def _source(thing: Any, or_else: str | None = None) -> str:

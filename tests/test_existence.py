@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ihtjax import canonical_support, existence
+from ihtjax import InputError, canonical_support, existence
 from ihtjax.exact.newton import restricted_optima
 from ihtjax.exact.softmax import SoftmaxRows
 from tests.test_oracle import split
@@ -59,6 +59,16 @@ def test_the_three_verdicts():
     found = [existence(np.array(CONSTRUCTED[k][0]), y, both) for k in ("separable", "touching", "overlapping")]
     assert found == ["separated", "quasi-separated", "attained"]
     assert existence(np.array(CONSTRUCTED["separable"][0]) + 3.0, y, one) == "attained"
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+def test_where_a_minimiser_always_exists_arguments_are_looked_at_all_the_same(loss):
+    X, y = np.zeros((4, 2)), np.arange(4.0)
+    assert existence(X, y, np.array([True, False, True]), loss=loss) == "attained"
+    assert existence(X, np.zeros((4, 2)), np.ones(6, bool), loss=loss) == "attained"
+    for wrong in ((None, np.ones(3, bool)), (X, np.ones(4, bool)), (X, 3), (X, np.ones((3, 3), bool))):
+        with pytest.raises(InputError):
+            existence(wrong[0], y, wrong[1], loss=loss)
 
 
 def test_newton_converges_only_where_a_minimiser_exists():

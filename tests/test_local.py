@@ -4,6 +4,7 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from test_cli import call
 from test_losses import rows_seen
@@ -154,6 +155,18 @@ def test_a_trial_of_a_linear_model_does_not_say_it(capsys):
         capsys, "trial", *SEEDS, "--s", "4", "--steps", "20", "--step-size", "0.5", "--curve-points", "8"
     )
     assert code == 0 and "eigenvalue" not in out and "minimiser" not in out
+
+
+def test_a_trial_of_counts_says_it(tmp_path, capsys):
+    """Poisson loss is convex, and has no bound of its curvature."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    counts = rng.poisson(np.exp(0.5 + X @ [0.5, -0.5, 0]))
+    pd.DataFrame(X, columns=list("abc")).assign(visits=counts).to_csv(tmp_path / "counts.csv", index=False)
+    table = ["--data", tmp_path / "counts.csv", "--target", "visits", "--loss", "poisson"]
+    words = ["--s", 3, "--step-size", 0.1, "--steps", 4000, "--curve-points", 8, "--precision", "float64"]
+    code, out, _ = call(capsys, "trial", *SEEDS, *table, *words)
+    assert code == 0 and minimiser(out) == "yes, up to rounding"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ Nothing here takes the memory that it speaks of: what is free is faked.
 import dataclasses
 import re
 
+import jax
+import numpy as np
 import pytest
 from test_cli import call
 from test_sweep import assert_identical
@@ -13,7 +15,7 @@ from test_sweep import assert_identical
 from ihtjax import InputError, SweepConfig, load, sweep
 from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps import memory
-from ihtjax.sweeps.engine import make_engine, make_problem
+from ihtjax.sweeps.engine import make_engine, make_problem, run_block
 from ihtjax.sweeps.memory import (
     GROUP_FILES,
     Need,
@@ -54,6 +56,17 @@ def bytes_of(config, batch):
     """What the compiler says that a batch takes while it runs."""
     while_it_runs, _ = make_engine(make_problem(config), IHT(), config, batch).run.memory()
     return while_it_runs
+
+
+def test_a_batch_takes_at_least_what_passes_between_its_programs():
+    config = SweepConfig(curve_points=30, n_monte=3, steps=50)
+    problem = make_problem(config)
+    engine = make_engine(problem, IHT(), config, 64)
+    result, curve = run_block(engine, np.zeros((3, 64), np.uint32), 3)
+    views = 64 * 4 * (2 * 150 + 2 * 8)  # weights of training and test rows, their means and scales
+    results = sum(a.nbytes for a in jax.tree.leaves((result, curve)))
+    while_it_runs, left = engine.run.memory()
+    assert while_it_runs >= views + result.theta.nbytes + results and left >= results
 
 
 def test_a_default_batch_is_halved_until_each_worker_has_one(large, tmp_path, free):

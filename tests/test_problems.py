@@ -1,5 +1,7 @@
 """Problems of a user's own through the command line, and certified steps of linear models."""
 
+import dataclasses
+import importlib
 import inspect
 import itertools
 import os
@@ -316,6 +318,51 @@ def test_what_is_wrong_with_a_problem_of_ones_own_is_one_line(body, said, tmp_pa
     assert code == 2 and "Traceback" not in err
     assert re.search(said, err.splitlines()[-1])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_problem_that_cannot_be_hashed_is_refused(tmp_path):
+    @dataclasses.dataclass
+    class Mine(Problem):
+        names: tuple = ("a", "b")
+
+        def loss(self, theta, view):
+            return (theta**2).sum()
+
+    with pytest.raises(InputError, match="^problem: .*Mine can't be hashed .*eq=False"):
+        sweep(SweepConfig(trials=2, steps=5), tmp_path / "run", problem=Mine())
+
+
+class Target(Problem):
+    """(1/2) |theta - y|^2."""
+
+    names = ("a", "b", "c")
+
+    def __init__(self):
+        self.y = np.float32([3, 1, 1])
+
+    def loss(self, theta, view):
+        return ((theta - self.y) ** 2).sum() / 2
+
+
+def test_a_problem_that_was_changed_is_compiled_anew(tmp_path):
+    config = SweepConfig(levels=(1,), trials=2, steps=30, step_size=0.5, curve_points=0, dense=False)
+    problem, best = Target(), []
+    for name, y in (("one", [3, 1, 1]), ("other", [1, 1, -5])):
+        problem.y = np.float32(y)
+        best += [np.stack(load(sweep(config, tmp_path / name, problem=problem)).theta)[0]]
+    np.testing.assert_allclose(best, [[3, 0, 0], [0, 0, -5]], atol=1e-5)
+
+
+def test_a_file_edited_after_its_import_does_not_pass_for_what_runs(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    config = SweepConfig(problem="mine:quadratic")
+    record = engine.content(config, make_problem(config))
+    (folder / "mine.py").write_text(SOURCE.replace("** 2) / 2", "** 2)"))
+    problem_named.cache_clear()  # the module stays imported
+    assert engine.content(config, make_problem(config)) == record
+    importlib.reload(sys.modules["mine"])
+    problem_named.cache_clear()
+    assert engine.content(config, make_problem(config)) != record
 
 
 def test_two_parameters_of_one_name_are_refused(tmp_path):

@@ -9,11 +9,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ihtjax
-from ihtjax import InputError, SweepConfig, certify_run, load, sweep, trial_inputs
+from ihtjax import InputError, Solver, SweepConfig, certify_run, load, sweep, trial_inputs
+from ihtjax.solvers.base import Iterate
 from ihtjax.solvers.gd import GD
 from ihtjax.solvers.iht import IHT
 from ihtjax.solvers.registry import check_solver, method, solver_named, specification
@@ -144,6 +146,21 @@ def test_a_given_solver_that_no_run_can_hold_is_one_line(solver, said, tmp_path)
     with pytest.raises(InputError, match=said):
         sweep(FAST, tmp_path / "run", solver=solver)
     assert not (tmp_path / "run").exists()
+
+
+class Halved(Solver):
+    name = "halved"
+
+    def init(self, objective, theta0, s, key):
+        return Iterate(theta0.astype(jnp.bfloat16))
+
+    def step(self, objective, state, s, k):
+        return state
+
+
+def test_a_solver_that_changes_the_type_of_theta_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^solver Halved: its theta is bfloat16 \[15\], expected float32 \[15\]"):
+        sweep(FAST, tmp_path / "run", solver=Halved())
 
 
 def test_gradient_descent_is_iht_with_every_entry():

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.export
@@ -11,7 +12,7 @@ from ihtjax import SweepConfig, iht_step, load, sweep, trial_inputs
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.engine import GPU_BATCH, make_engine, make_problem, run_block
-from ihtjax.sweeps.programs import dependences, programs
+from ihtjax.sweeps.programs import BEGIN_IGNORES, DESCEND_IGNORES, END_IGNORES, IGNORED, dependences, programs
 from ihtjax.sweeps.single import run_trial
 from ihtjax.sweeps.trial import begin, curve_steps, descend, end, lanes, settings_of
 
@@ -206,6 +207,28 @@ def test_what_is_data_makes_no_other_programs(one, other):
 def test_what_is_not_data_makes_another_of_those_that_it_is_for(one, other, differ):
     both = zip(("begin", "descend", "end"), dependences(SweepConfig(**one)), dependences(SweepConfig(**other)))
     assert [name for name, a, b in both if a != b] == differ
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"step_size": 0.5}, {"audit": True, "stop_loss": 0.1}, {"always": ("b1",), "curve_points": 0}]
+)
+def test_a_program_reads_no_option_that_it_is_kept_without(options):
+    """Traced with configurations that haven't those."""
+    config = SweepConfig(**options, n_monte=3)
+    of_begin, of_descend, of_end = (
+        types.SimpleNamespace(**{name: value for name, value in vars(config).items() if name not in {*IGNORED, *more}})
+        for more in (BEGIN_IGNORES, DESCEND_IGNORES, END_IGNORES)
+    )
+    settings = settings_of(config, IRIS.dtype)
+
+    def whole(seeds, s, *given):
+        trial = lanes(functools.partial(begin, IRIS, of_begin))(seeds, s, *given)
+        descent, curve = descend(IRIS, IHT(), of_descend, settings, trial)
+        return lanes(functools.partial(end, IRIS, of_end, settings.ht_tol))(trial, descent), curve
+
+    step_sizes = [np.full(8, 0.5, np.float32)] * ("step_size" in options)
+    result, _ = jax.eval_shape(whole, np.zeros((3, 8), np.uint32), np.full(8, 3, np.int32), *step_sizes)
+    assert result.theta.shape == (15, 8)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,9 +54,14 @@ def existence(X: np.ndarray, y: np.ndarray, support: np.ndarray, *, loss: str = 
       >>> existence(X, y, np.array([True, False, False, False]))  # w11: row 1 wants it up, row 2 down
       'attained'
     """
-    if check("loss", loss, one_of("cross_entropy", "logistic", *COERCIVE)) in COERCIVE:
+    coercive = check("loss", loss, one_of("cross_entropy", "logistic", *COERCIVE)) in COERCIVE
+    X = numbers_in("X", X, 2)
+    if coercive:
+        support = as_mask("support", support)
+        if not support.size or support.ndim != 1 or support.size % (X.shape[1] + 1):
+            raise InputError(f"support: got {support.shape}, expected a mask of q x {X.shape[1] + 1} parameters")
         return ATTAINED
-    X, y = numbers_in("X", X, 2), numbers_in("y", y, 1, whole=True)
+    y = numbers_in("y", y, 1, whole=True)
     if y.shape != X.shape[:1] or not len(y) or y.min() < 0:
         raise InputError(f"X and y: got shapes {X.shape} and {y.shape}, expected [m, d] and [m], classes from 0 on")
     support = as_mask("support", support)

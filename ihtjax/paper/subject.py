@@ -4,19 +4,13 @@ from typing import Any
 
 from ihtjax.errors import InputError
 from ihtjax.exact.by_loss import ORACLES
+from ihtjax.problems.losses import LOSSES
 from ihtjax.sweeps.config import SweepConfig
 from ihtjax.sweeps.words import constraint, network, not_stored
 from ihtjax.text import printable
 
 # Figures and claims are of these, whatever else a run holds.
 PAPERS_METHODS = ["iht", "gd"]
-LOSSES = {
-    "cross_entropy": "cross-entropy",
-    "logistic": "logistic loss",
-    "squared": "squared error",
-    "huber": "Huber's loss",
-    "poisson": "Poisson loss",
-}
 
 
 class NotEnough(Exception):
@@ -51,7 +45,7 @@ class Subject:
                 "add it with --solver iht, or see: ihtjax summary"
             )
         self.config = config
-        self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"]
+        self.loss = printable(config.problem) if config.problem else LOSSES[config.loss or "cross_entropy"].words
         self.data = config.problem or config.data
         is_linear = config.problem is None and config.model == "linear"
         if config.problem is None and not is_linear:
@@ -74,7 +68,7 @@ class Subject:
         of = f"it is of {self.loss}"
         needs = (*needs, *["plain"] * bool({"oracle", "iris"} & {*needs}))
         unstored = {name: not_stored(self.config, name) for name in ("theta", "theta0")}
-        *names, last = (LOSSES[loss] for loss in ORACLES)
+        *names, last = (LOSSES[loss].words for loss in ORACLES)
         oracles = f"{', '.join(names)} and {last}"
         lacking = {
             "softmax": (self.is_softmax, f"this is about softmax regression, and the run is not: {of}"),

@@ -21,6 +21,7 @@ UNROLL_LIMIT = 16
 # before anything is measured.
 NS_OUTPUT, NS_PRODUCT = 0.47, 0.047
 # On CPU a batch's rows are taken in blocks of about so many outputs, so that they stay in cache between two products.
+# A block has as many rows as an output has parameters, at least, or else it is these that the cache is too small for.
 BLOCK_NUMBERS = 2**16
 
 
@@ -114,7 +115,7 @@ class Linear(Supervised):
         D = lax.optimization_barrier(jnp.stack(self.criterion.directions(V), axis=1))
         rows = self._rows_with_one(), weights, self.criterion.targets(self.y, self.dtype)
         whole = self.features < UNROLL_LIMIT or jax.default_backend() != "cpu"
-        at_a_time = len(self.X) if whole else max(1, BLOCK_NUMBERS // D[0].size)
+        at_a_time = len(self.X) if whole else max(len(D), BLOCK_NUMBERS // D[0].size)
         return sum_of_blocks(functools.partial(function, D), rows, at_a_time)
 
     def _weighted_losses(self, D, X, weights, targets):

@@ -24,6 +24,8 @@ class Loss(abc.ABC):
 
     Attributes:
       name: what ``--loss`` calls it.
+      words: what a sentence calls it.
+      unit: of its values; empty where there is none to name.
       target: what it predicts: "classes", "numbers" or "counts".
       metric: what its predictions are measured by.
       curvature: an upper bound of the largest eigenvalue of the loss's Hessian in the outputs z; None where there is
@@ -31,6 +33,8 @@ class Loss(abc.ABC):
     """
 
     name: ClassVar[str]
+    words: ClassVar[str]
+    unit: ClassVar[str] = "nats"
     target: ClassVar[str]
     metric: ClassVar[str]
     curvature: ClassVar[float | None]
@@ -84,7 +88,8 @@ class CrossEntropy(Loss):
       The paper's subsection III-E. Boehning, 1992, doi:10.1007/BF00048682, for the curvature.
     """
 
-    name, target, metric, curvature = "cross_entropy", "classes", "accuracy", 0.5
+    name, words = "cross_entropy", "cross-entropy"
+    target, metric, curvature = "classes", "accuracy", 0.5
 
     def n_outputs(self, classes, targets):
         return classes
@@ -126,7 +131,8 @@ class CrossEntropy(Loss):
 class Logistic(Loss):
     """log(1 + e^z) - y z, the binary cross-entropy of one output, for y 0 or 1."""
 
-    name, target, metric, curvature = "logistic", "classes", "accuracy", 0.25
+    name, words = "logistic", "logistic loss"
+    target, metric, curvature = "classes", "accuracy", 0.25
 
     def n_outputs(self, classes, targets):
         return 1
@@ -154,7 +160,8 @@ class Logistic(Loss):
 class Squared(Loss):
     """(1/2) |z - y|^2 for numbers y ``[q]``."""
 
-    name, target, metric, curvature = "squared", "numbers", "r2", 1.0
+    name, words, unit = "squared", "squared error", ""
+    target, metric, curvature = "numbers", "r2", 1.0
 
     def value(self, z, y):
         return jnp.sum((z - y) ** 2, axis=1) / 2
@@ -176,7 +183,7 @@ class Huber(Squared):
       Huber, Robust estimation of a location parameter, 1964, doi:10.1214/aoms/1177703732.
     """
 
-    name = "huber"
+    name, words = "huber", "Huber's loss"
     delta = 1.35
 
     def value(self, z, y):
@@ -196,7 +203,8 @@ class Huber(Squared):
 class Poisson(Loss):
     """e^z - y z for counts y, the negative log-likelihood but for a constant; its curvature grows with z."""
 
-    name, target, metric, curvature = "poisson", "counts", "deviance", None
+    name, words = "poisson", "Poisson loss"
+    target, metric, curvature = "counts", "deviance", None
 
     def value(self, z, y):
         return jnp.sum(jnp.exp(z) - y * z, axis=1)

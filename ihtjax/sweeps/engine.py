@@ -1,4 +1,4 @@
-"""The compiled programs of a sweep, and how many batches of them the device takes."""
+"""What a sweep runs: its problem, its programs, one batch after the other, and what the device is."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ihtjax.errors import InputError, an, check, shown, whole_number
-from ihtjax.foreign import made, named
+from ihtjax.foreign import made, named, path_of
 from ihtjax.problems.base import Problem
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
@@ -126,6 +126,12 @@ def check_problem(problem: Any) -> Problem:
       InputError: it isn't a `Problem`, or its parameters have no names.
     """
     problem = check("problem", problem, an(Problem))
+    try:
+        hash(problem)
+    except TypeError as error:
+        raise InputError(
+            f"problem: {path_of(problem)} can't be hashed ({error}); as a dataclass it needs eq=False"
+        ) from error
     names = list(getattr(problem, "names", ()))
     if not names or not all(isinstance(name, str) and name and is_printable(name) for name in names):
         raise InputError(f"problem: got names {shown(tuple(names))}, expected a text for each parameter")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ihtjax.foreign import is_own
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
 from ihtjax.solvers.constraint import SparseSet
@@ -33,25 +34,30 @@ def initial(
 def splits(problem: Problem, data_seeds: np.ndarray) -> tuple[Any, Any]:
     """`split` of many data seeds uint32 ``[N]``, as NumPy arrays with N in front."""
     with draws.settings(str(problem.dtype)):
-        return jax.device_get(_splits(problem)(data_seeds))
+        return jax.device_get(_splits(problem, changeable(problem))(data_seeds))
 
 
 def inputs(problem: Problem, constraint: SparseSet, seeds: np.ndarray, s: int) -> tuple[tuple[Any, Any], np.ndarray]:
     """`split` and `initial` of one triple uint32 ``[3]``, as NumPy arrays."""
     with draws.settings(str(problem.dtype)):
-        return jax.device_get(_inputs(problem, constraint)(seeds, np.int32(s)))
+        return jax.device_get(_inputs(problem, changeable(problem), constraint)(seeds, np.int32(s)))
+
+
+def changeable(problem: Problem) -> str:
+    """What of a problem may have changed since something was compiled of it: all of a user's, none of the package's."""
+    return problem.fingerprint if is_own(problem) else ""
 
 
 # Compiled: one operation after another, each shape of a table would be compiled some forty times.
 
 
 @functools.lru_cache(maxsize=8)
-def _splits(problem):
+def _splits(problem, content):
     return _jit(jax.vmap(lambda data_seed: split(problem, data_seed)))
 
 
 @functools.lru_cache(maxsize=8)
-def _inputs(problem, constraint):
+def _inputs(problem, content, constraint):
     def of(seeds, s):
         data_seed, init_seed, support_seed = seeds
         return split(problem, data_seed), initial(problem, constraint, init_seed, support_seed, s)

@@ -130,7 +130,7 @@ def largest(needs: Iterable[Need]) -> Need:
 
 
 def needed(engine: Engine, config: SweepConfig) -> Need | None:
-    """What a sweep needs, by the compiler's account of its program; None where it gives none."""
+    """What a sweep needs, by the compiler's account of its programs; None where it gives none."""
     with contextlib.suppress(AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
         batch, results = engine.run.memory()
         n = engine.problem.n

@@ -14,10 +14,10 @@ from ihtjax.foreign import is_own
 from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
 from ihtjax.solvers.base import Solver
-from ihtjax.solvers.iht import IHT
+from ihtjax.sweeps.audit import begin_audit
 from ihtjax.sweeps.config import MODEL_OPTIONS, PAPERS_STOP_LOSS, SweepConfig
-from ihtjax.sweeps.inputs import OPTIMIZED
-from ihtjax.sweeps.trial import Point, Result, Settings, begin, compiled_points, descend, end, lanes
+from ihtjax.sweeps.inputs import OPTIMIZED, changeable
+from ihtjax.sweeps.trial import Descent, Point, Result, Settings, begin, compiled_points, descend, end, lanes, observe
 
 # What no program depends on: which trials there are, what the problem says, what is stored, and what is taken as data,
 # the `Settings`.
@@ -77,10 +77,15 @@ class Programs(NamedTuple):
 
 def programs(problem: Problem, solver: Solver, config: SweepConfig, batch: int, *, anew: bool = False) -> Programs:
     """The programs of a problem, a solver and a configuration; a process compiles each of them once, or ``anew``."""
-    ways = (way.__wrapped__ if anew else way for way in (_begin, _descend, _end))
-    whats = (problem,), (problem, _Program(solver)), (problem,)
+    begin, descend, end = (make.__wrapped__ if anew else make for make in (_begin, _descend, _end))
+    of_begin, of_descend, of_end = dependences(config)
+    content = changeable(problem)
     with draws.settings(config.precision), out_of_memory_named():
-        return Programs(*(way(*what, its, batch) for way, what, its in zip(ways, whats, dependences(config))))
+        return Programs(
+            begin(problem, content, of_begin, batch),
+            descend(problem, content, _Method(solver), of_descend, batch),
+            end(problem, content, of_end, batch),
+        )
 
 
 def dependences(config: SweepConfig) -> tuple[SweepConfig, SweepConfig, SweepConfig]:
@@ -100,40 +105,53 @@ def _without(config: SweepConfig, ignored: Sequence[str]) -> SweepConfig:
     return dataclasses.replace(config, **defaults)
 
 
-class _Program:
+class _Method:
     """A solver that equals another if they have one program."""
 
     def __init__(self, solver: Solver):
         self.solver = solver
 
     def __eq__(self, other):
-        return isinstance(other, _Program) and self.solver.program == other.solver.program
+        return isinstance(other, _Method) and self.solver.program == other.solver.program
 
     def __hash__(self):
         return hash(self.solver.program)
 
 
-@functools.lru_cache(maxsize=32)
-def _begin(problem, config, batch):
-    return _compiled(lanes(functools.partial(begin, problem, config)), _drawn(problem, config, batch), problem)
+# ``content`` tells a problem from what it was before somebody changed it.
 
 
 @functools.lru_cache(maxsize=32)
-def _descend(problem, of, config, batch):
-    arguments = _settings(problem, config), _trial(problem, batch)
-    return _compiled(functools.partial(descend, problem, of.solver, config), arguments, problem, of.solver)
+def _begin(problem, content, config, batch):
+    return _compiled(
+        _lowered(lanes(functools.partial(begin, problem, config)), _drawn(problem, config, batch), problem)
+    )
 
 
 @functools.lru_cache(maxsize=32)
-def _end(problem, config, batch):
-    settings, trial = _settings(problem, config), _trial(problem, batch)
-    # Where steps lead looks alike whatever takes them.
-    descent, _ = jax.eval_shape(functools.partial(descend, problem, IHT(), config), settings, trial)
+def _descend(problem, content, by, config, batch):
+    trial = _trial(problem, batch)
+    arguments = _settings(problem, config), trial
+    lowered = _lowered(functools.partial(descend, problem, by.solver, config), arguments, problem, by.solver)
+    found, _ = lowered.out_info
+    if (found.theta.shape, found.theta.dtype) != (trial.theta0.shape, trial.theta0.dtype):
+        got, expected = (f"{theta.dtype} {list(theta.shape[:-1])}" for theta in (found.theta, trial.theta0))
+        raise InputError(
+            f"solver {type(by.solver).__name__}: its theta is {got}, expected {expected}, as it began; keep its type "
+            "and its shape in init and in step"
+        )
+    return _compiled(lowered)
+
+
+@functools.lru_cache(maxsize=32)
+def _end(problem, content, config, batch):
+    trial = _trial(problem, batch)
 
     def of_batch(ht_tol, trial, descent):
         return lanes(functools.partial(end, problem, config, ht_tol))(trial, descent)
 
-    return _compiled(of_batch, (settings.ht_tol, trial, descent), problem)
+    arguments = _settings(problem, config).ht_tol, trial, _descent(problem, config, trial)
+    return _compiled(_lowered(of_batch, arguments, problem))
 
 
 # The shapes of what the programs take.
@@ -156,9 +174,20 @@ def _trial(problem, batch):
         return jax.eval_shape(lanes(functools.partial(begin, problem, given)), *_drawn(problem, given, batch))
 
 
-def _compiled(function: Callable, arguments: Sequence, *theirs: Problem | Solver) -> Any:
+def _descent(problem, config, trial):
+    with _traced(problem):
+        last = jax.eval_shape(lanes(functools.partial(observe, problem)), trial.theta0, trial)
+        audit = jax.eval_shape(lambda loss: begin_audit(loss, problem), last.train_loss) if config.audit else None
+    count = trial.s
+    return Descent(trial.theta0, last, count, count, count, count, audit)
+
+
+def _lowered(function: Callable, arguments: Sequence, *theirs: Problem | Solver) -> jax.stages.Lowered:
     with _traced(*theirs):
-        lowered = jax.jit(function).lower(*arguments)
+        return jax.jit(function).lower(*arguments)
+
+
+def _compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return lowered.compile(CPU_OPTIONS if jax.default_backend() == "cpu" else None)
 
 

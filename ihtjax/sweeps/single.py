@@ -9,9 +9,9 @@ import numpy as np
 
 from ihtjax.errors import SEED, InputError, an, check, whole_number
 from ihtjax.exact.local import curvature_on_support
-from ihtjax.problems.linear import Linear
 from ihtjax.problems.supervised import Supervised
 from ihtjax.sweeps.audit import VIOLATIONS, structural
+from ihtjax.sweeps.certified import certificates_of
 from ihtjax.sweeps.config import CERTIFIED, PAPERS_STOP_LOSS, SweepConfig
 from ihtjax.sweeps.constraints import constraint_of
 from ihtjax.sweeps.engine import make_problem, one_solver, resolved, run_block
@@ -177,9 +177,9 @@ def _describe_descent(r):
 
 
 def _describe_curvature(ran):
-    """Whether it ended at a strict local minimiser, where f need not be convex."""
+    """Whether it ended at a strict local minimiser, where no bound of the curvature says it."""
     config = ran.config
-    if type(make_problem(config)) is Linear:
+    if certificates_of(make_problem(config)) is not None:
         return []
     try:
         c = _curvature(ran)

@@ -216,13 +216,13 @@ def check(problem: Problem, stop_loss: jax.Array, k: jax.Array, state: State, tr
     return state._replace(steps_to_stop_loss=jnp.where(first, k, state.steps_to_stop_loss))
 
 
-def observe(problem: Problem, state: State, trial: Trial) -> Point:
-    """The point of a trial's curve at its present iterate."""
-    train_loss = problem.loss(state.theta, trial.train)
+def observe(problem: Problem, theta: jax.Array, trial: Trial) -> Point:
+    """The point of a trial's curve at an iterate."""
+    train_loss = problem.loss(theta, trial.train)
     return Point(
         train_loss,
-        jnp.full_like(train_loss, jnp.nan) if trial.test is None else problem.loss(state.theta, trial.test),
-        jnp.sum((state.theta != 0).astype(jnp.int32)),
+        jnp.full_like(train_loss, jnp.nan) if trial.test is None else problem.loss(theta, trial.test),
+        jnp.sum((theta != 0).astype(jnp.int32)),
     )
 
 
@@ -252,7 +252,7 @@ def descend(
 
     def to_point(carry, stop):
         k, state = lax.while_loop(lambda carry: carry[0] < stop, lambda carry: to_next_check(*carry, stop), carry)
-        return (k, state), lanes(functools.partial(observe, problem))(state, trial)
+        return (k, state), lanes(functools.partial(observe, problem))(state.theta, trial)
 
     (_, state), curve = lax.scan(to_point, (jnp.int32(0), state), settings.points)
     stopped = (config.stop_loss is not None) & (state.steps_to_stop_loss != NEVER)

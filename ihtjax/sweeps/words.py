@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import Table
 from ihtjax.sweeps.config import CERTIFIED, MODELS, VECTORS, SweepConfig
 from ihtjax.sweeps.levels import written
@@ -23,9 +24,9 @@ def data_name(config: SweepConfig) -> str:
 
 
 def unit(config: SweepConfig, form: str = " {}") -> str:
-    """The unit of losses in a phrase: nats where the loss is minus a log-likelihood; else none is said."""
-    in_nats = config.problem is None and config.loss in (None, "cross_entropy", "logistic", "poisson")
-    return form.format("nats") if in_nats else ""
+    """The unit of losses in a phrase; empty where none is known, as of a user's problem."""
+    its = "" if config.problem else LOSSES[config.loss or "cross_entropy"].unit
+    return form.format(its) if its else ""
 
 
 def network(config: SweepConfig) -> str:

@@ -254,7 +254,8 @@ def check_config(content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(structure, dict) or not all(map(_is_column, structure.items())):
         raise Damaged(f"structure: got {structure!r}, expected names, each with its type and its meaning")
     sizes = len(content["features"]), *(config.hidden or ()), len(content["classes"])
-    if config.loss == "cross_entropy" and n != sum(q * (d + 1) for d, q in itertools.pairwise(sizes)):
+    in_layers = config.loss == "cross_entropy" and config.model in ("linear", "mlp")
+    if in_layers and n != sum(q * (d + 1) for d, q in itertools.pairwise(sizes)):
         raise Damaged(f"{n} parameters don't fit layers of {', '.join(map(str, sizes))}, from features to classes")
     if config.hash(content["data_sha256"]) != content["config_hash"]:
         raise Damaged("changed since the run began: the options don't give its config_hash")
