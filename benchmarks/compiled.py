@@ -25,6 +25,7 @@ from ihtjax import SweepConfig, iht_step
 from ihtjax.solvers import draws
 from ihtjax.solvers.iht import IHT
 from ihtjax.sweeps.engine import make_engine, make_problem, run_block, workers
+from ihtjax.sweeps.programs import CPU_OPTIONS
 
 FLAGS = "-O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast -fno-math-errno -pthread".split()
 # Runs a command on one core; `preexec_fn` isn't safe in a process with threads.
@@ -54,7 +55,7 @@ def scan(batched_step: Callable, steps: int, theta, *rest) -> Callable:
     def run(theta, *rest):
         return lax.scan(lambda theta, _: (batched_step(theta, *rest), None), theta, length=steps)[0]
 
-    options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     theta, *rest = jax.device_put((theta, *rest))
     return partial(jax.jit(run).lower(theta, *rest).compile(options), theta, *rest)
 

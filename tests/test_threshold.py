@@ -8,7 +8,7 @@ import reference
 from test_benchmarks import measured
 
 from ihtjax import InputError, hard_threshold
-from ihtjax.solvers.threshold import PAIRWISE_LIMIT, largest
+from ihtjax.solvers.threshold import IN_TURN_LIMIT, PAIRWISE_LIMIT, largest, largest_in_turn
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -95,12 +95,12 @@ def test_refuses_what_is_no_vector_of_floats(v):
 
 # Against a stable sort of the numbers, whatever they are.
 
-LENGTHS = (1, 2, 15, 64, 65, 128, 200, 1000)
-TYPES = ("float16", "bfloat16", "float32", "float64")
-
-
-def test_the_lengths_are_on_both_sides_of_the_limit():
-    assert 15 < PAIRWISE_LIMIT < 64
+LENGTHS = (1, 2, 15, PAIRWISE_LIMIT, PAIRWISE_LIMIT + 1, 128, 200, 1000)
+# Bits are compared and split in the same way at every length on one side of the limit.
+OF_OTHER_TYPES = (15, PAIRWISE_LIMIT + 1, 200)
+CASES = [(n, "float32") for n in LENGTHS] + [
+    (n, dtype) for dtype in ("float16", "bfloat16", "float64") for n in OF_OTHER_TYPES
+]
 
 
 def all_kinds(n, dtype):
@@ -126,8 +126,7 @@ def assert_same_bits(found, expected):
     assert found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("n, dtype", CASES)
 def test_a_batch_is_what_sorting_makes_of_it(n, dtype):
     with jax.enable_x64(dtype == "float64"):
         v = all_kinds(n, dtype)
@@ -180,6 +179,15 @@ def test_keys_may_be_negative_and_the_plain_form_agrees(key_type):
     expected = [largest.fun(row, level) for row, level in zip(key, s)]
     np.testing.assert_array_equal(jax.jit(jax.vmap(largest))(key, s), expected)
     np.testing.assert_array_equal(expected, by_sorting_keys(key, s))
+
+
+@pytest.mark.parametrize("n", [1, 7, 150, IN_TURN_LIMIT, IN_TURN_LIMIT + 1])
+def test_entries_in_turn_keep_the_same(n):
+    key = np.random.default_rng(n).integers(0, 2**30, size=(8, n)).astype(np.int32)
+    key[4:] %= 3  # ties
+    s = np.int32([0, 1, n // 2, n] * 2)
+    found = jax.jit(jax.vmap(largest_in_turn))(key, s)
+    np.testing.assert_array_equal(found, by_sorting_keys(key, s))
 
 
 def by_sorting_keys(key, s):

@@ -14,6 +14,7 @@ from ihtjax.problems.losses import LOSSES, Loss
 from ihtjax.problems.table import Table, load_table
 from ihtjax.solvers.draws import random_subset
 from ihtjax.solvers.threefry import unrolled
+from ihtjax.solvers.threshold import largest_in_turn
 
 TRAINING_SHARE = 0.8
 
@@ -116,7 +117,7 @@ class Supervised(Problem):
     def split(self, key: jax.Array) -> tuple[Rows, Rows]:
         """A trial's training rows (80 %) and test rows."""
         rows = len(self.X)
-        train = random_subset(key, rows, self.m_train)
+        train = random_subset(key, rows, self.m_train, largest_in_turn)
         weights = jnp.where(train, 1 / self.m_train, 0).astype(self.dtype)
         test_weights = jnp.where(train, 0, 1 / (rows - self.m_train)).astype(self.dtype)
         if self.standardize == "train":

@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -98,18 +99,26 @@ def load_table(data: str, target: str | tuple[str, ...] | None = None, kind: str
     if data == "iris":
         if targets not in ((), ("species",)):
             raise InputError(f"target: got {target!r}, expected none for iris; leave it out")
-        with resources.files("ihtjax").joinpath("tables/iris.csv").open() as file:
-            return table_of(pd.read_csv(file), ("species",), "iris", kind)
+        return _packaged(data, kind)
     if str(data).startswith(SKLEARN_PREFIX):
         if targets:
             raise InputError(f"target: got {target!r}, expected none for {data}, whose target is known; leave it out")
-        return table_of(*_from_sklearn(data.removeprefix(SKLEARN_PREFIX)), data, kind)
+        return _packaged(data, kind)
     frame = _read(Path(data))
     if not targets:
         raise InputError(
             f"target: missing, expected the column of {data} to predict; name one of {some_names(frame.columns)}"
         )
     return table_of(frame, targets, data, kind)
+
+
+@functools.cache
+def _packaged(data: str, kind: str | None) -> Table:
+    """Iris, or a table that scikit-learn ships."""
+    if data != "iris":
+        return table_of(*_from_sklearn(str(data).removeprefix(SKLEARN_PREFIX)), data, kind)
+    with resources.files("ihtjax").joinpath("tables/iris.csv").open() as file:
+        return table_of(pd.read_csv(file), ("species",), "iris", kind)
 
 
 def check_targets(target: Any) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ from ihtjax.problems.base import Problem
 from ihtjax.solvers import draws
 from ihtjax.solvers.constraint import SparseSet
 
+# Splits are drawn by powers of two, from this one on, so that few numbers of them are compiled for.
+LEAST_SPLITS = 32
+
 
 def split(problem: Problem, data_seed: jax.Array | int) -> tuple[Any, Any]:
     """The problem's views of the training and the test rows of a data seed."""
@@ -33,8 +36,10 @@ def initial(
 
 def splits(problem: Problem, data_seeds: np.ndarray) -> tuple[Any, Any]:
     """`split` of many data seeds uint32 ``[N]``, as NumPy arrays with N in front."""
+    N = len(data_seeds)
+    padded = np.pad(data_seeds, (0, max(LEAST_SPLITS, 1 << (N - 1).bit_length()) - N), mode="edge")
     with draws.settings(str(problem.dtype)):
-        return jax.device_get(_splits(problem, changeable(problem))(data_seeds))
+        return jax.tree.map(lambda a: a[:N], jax.device_get(_splits(problem, changeable(problem))(padded)))
 
 
 def inputs(problem: Problem, constraint: SparseSet, seeds: np.ndarray, s: int) -> tuple[tuple[Any, Any], np.ndarray]:
