@@ -5,13 +5,14 @@ import os
 import tempfile
 
 # Workers, and the processes that tests start, share what any of them has compiled. jax reads these when it is
-# imported, so no fixture can set them. Given a largest size, jax locks the folder: two may compile the same at once.
+# imported, so no fixture can set them. Given a largest size, jax locks the folder, as two may compile the same at once,
+# and looks at all that is there whenever it adds something: what compiles in no time is left out.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     compiled = tempfile.TemporaryDirectory(prefix="ihtjax-compiled-")
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": compiled.name,
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         # As in JAX's own suite: half of all time goes into compiling. Programs of sweeps ask for what they need
         # themselves; tests of what else people compile, as `solve`, take the fixture `optimized`.

@@ -3,6 +3,7 @@ import itertools
 import re
 import shutil
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from test_cli import call
 
-from ihtjax import SweepConfig, certify_run, load, sweep
+from ihtjax import Problem, SweepConfig, certify_run, load, sweep
 from ihtjax.exact.symmetry import canonical_support
 from ihtjax.paper.draw_common import logarithmic
 from ihtjax.paper.draw_data import different_networks, growth, network_sizes
@@ -201,6 +202,28 @@ def test_learning_curves_leave_out_diverged_trials(tmp_path):
     np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-6)
 
 
+def test_learning_curves_that_reach_zero_end_at_the_least_loss_above_it(tmp_path):
+    """1/2 |theta|^2 under a step of 1 is 0 from the first step on, and under one of 1/2 never."""
+
+    class Bowl(Problem):
+        names = ("a", "b", "c")
+
+        def loss(self, theta, view):
+            return jnp.sum(theta**2) / 2
+
+    config = SweepConfig(levels=(2,), trials=6, steps=8, step_size=1.0, curve_points=9, dense=False)
+    (picture,) = drawn(sweep(config, tmp_path / "run", problem=Bowl()), ["curves"])
+    ax = picture.figure.axes[0]
+    (line,) = [line for line in ax.lines if line.get_gid() == "training"]
+    losses = load(tmp_path / "run", "curves").groupby("step").train_loss
+    assert losses.median().iloc[0] > 0 and (losses.max().iloc[1:] == 0).all()
+    least = losses.quantile(0.25).iloc[0]
+    np.testing.assert_allclose(line.get_ydata(), [losses.median().iloc[0]] + [least] * 8)
+    (band,) = [patch for patch in ax.collections if patch.get_gid() == "quartiles"]
+    assert np.isfinite(ax.get_ylim()).all() and band.get_paths()[0].vertices[:, 1].min() == pytest.approx(least)
+    assert "Losses of 0 are drawn at the least one above it" in picture.caption
+
+
 def test_learning_curves_need_curves(small, tmp_path):
     bare = dataclasses.replace(small, levels=(3,), dense=False, trials=4, step_size=0.5, curve_points=0)
     (picture,) = drawn(sweep(bare, tmp_path / "bare"), ["curves"])
@@ -276,9 +299,9 @@ def test_odd_names_are_drawn_to_the_letter(small, tmp_path, tables, recwarn):
     assert "a name that…hat goes on " in shown
     for picture in found.values():
         if isinstance(picture, Drawn):
-            for format in ("png", "svg"):
-                write(picture, tmp_path, format)
+            write(picture, tmp_path, "png")
             check_layout(picture.figure)
+    write(found["fig09"], tmp_path, "svg")
     assert "wine$^.csv" in (tmp_path / "fig09.svg").read_text()
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 

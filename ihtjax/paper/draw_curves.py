@@ -31,6 +31,12 @@ def curves(run: Run) -> Picture:
     if not losses:
         raise NotEnough("every trial diverged")
 
+    is_logarithmic = min(found.min(axis=None) for found in losses.values()) >= 0
+    # No logarithm shows where a loss is 0: there it is as low as any that isn't.
+    floor = min(found[found > 0].min(axis=None) for found in losses.values()) if is_logarithmic else None
+    reaches_zero = is_logarithmic and any((found == 0).any(axis=None) for found in losses.values())
+    losses = {key: found.clip(lower=floor) for key, found in losses.items()}
+
     count = len(losses)
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
     figure = Figure(figsize=(11 if columns > 2 else 7, 1.9 * -(-count // columns) + 1), layout="constrained")
@@ -47,7 +53,7 @@ def curves(run: Run) -> Picture:
         if run.stop is not None:
             ax.axhline(run.stop, color="black", linestyle=":", linewidth=0.9)
         ax.set_title(f"$s$ = {s}" if method == "iht" else "dense", fontsize=9)
-    if min(found.min(axis=None) for found in losses.values()) >= 0:
+    if is_logarithmic:
         logarithmic(axes[0])
     step_axis(axes[0], run.config.steps)
     tidy(*axes)
@@ -63,7 +69,8 @@ def curves(run: Run) -> Picture:
         name = f"{run.stop:g}{unit(run.config)}"
         handles.append(Line2D([], [], color="black", linestyle=":", linewidth=0.9, label=name))
     key_below(figure, handles)
-    return Picture("Learning curves", _caption(run, len(chosen)), figure)
+    zeros = " Losses of 0 are drawn at the least one above it." * reaches_zero
+    return Picture("Learning curves", _caption(run, len(chosen)) + zeros, figure)
 
 
 def losses_along(run: Run, method: str, s: int) -> pd.DataFrame | None:

@@ -194,7 +194,8 @@ def _compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 @contextlib.contextmanager
 def _traced(problem, solver=None):
     """Raise as an `InputError` what a user's own problem or solver does wrong while it is traced."""
-    theirs = [f"{what} {type(its).__name__}" for what, its in (("problem", problem), ("solver", solver)) if is_own(its)]
+    named = {"problem": problem, "solver": solver}
+    theirs = [f"{what} {type(its).__name__}" for what, its in named.items() if its is not None and is_own(its)]
     try:
         yield
     except InputError:
