@@ -31,11 +31,12 @@ def curves(run: Run) -> Picture:
     if not losses:
         raise NotEnough("every trial diverged")
 
-    is_logarithmic = min(found.min(axis=None) for found in losses.values()) >= 0
-    # No logarithm shows where a loss is 0: there it is as low as any that isn't.
-    floor = min(found[found > 0].min(axis=None) for found in losses.values()) if is_logarithmic else None
-    reaches_zero = is_logarithmic and any((found == 0).any(axis=None) for found in losses.values())
-    losses = {key: found.clip(lower=floor) for key, found in losses.items()}
+    seen = np.concatenate([found.to_numpy().ravel() for found in losses.values()])
+    is_logarithmic = bool(np.nanmin(seen) >= 0)
+    reaches_zero = is_logarithmic and 0 in seen and bool((seen > 0).any())
+    if reaches_zero:  # No logarithm shows where a loss is 0: there it is as low as any that isn't.
+        floor = seen[seen > 0].min()
+        losses = {key: found.clip(lower=floor) for key, found in losses.items()}
 
     count = len(losses)
     columns = count if count <= 4 else min((5, 4, 3), key=lambda columns: -count % columns)  # few holes in the grid
