@@ -9,6 +9,7 @@ from sklearn import datasets
 
 from ihtjax import InputError, SweepConfig
 from ihtjax.cli.commands import main
+from ihtjax.problems import table as tables
 from ihtjax.problems.linear import Linear
 from ihtjax.problems.losses import LOSSES
 from ihtjax.problems.table import SKLEARN, Table, load_table, table_of
@@ -194,9 +195,10 @@ def test_tables_of_scikit_learn_are_theirs(name):
 
 
 def test_where_scikit_learn_is_missing_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+    tables._packaged.cache_clear()  # wine may have been read before
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(SystemExit, match="2"):
-        main(["sweep", str(tmp_path / "run"), "--data", "sklearn:wine"])
+        main(["sweep", str(tmp_path / "run"), "--data", "sklearn:wine", "--trials", "1", "--steps", "1"])
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "--data: sklearn:wine needs scikit-learn, which isn't installed; pip install 'ihtjax[sklearn]'" in err
