@@ -77,7 +77,7 @@ def test_a_lost_unit_is_computed_again_with_the_same_bits_and_nothing_is_compile
 
 
 def test_another_network_is_refused(mlp_run):
-    with pytest.raises(InputError, match=r"hidden is \[3\] there, \[4\] was asked for"):
+    with pytest.raises(InputError, match="hidden is 3 there, 4 was asked for"):
         sweep(SweepConfig(**SHORT | {"hidden": 4}), mlp_run)
     with pytest.raises(InputError, match="activation is 'tanh' there, 'relu' was asked for"):
         sweep(SweepConfig(**SHORT | {"activation": "relu"}), mlp_run)

@@ -442,7 +442,7 @@ def test_without_an_audit_there_are_no_such_columns(small_run):
 
 
 def test_a_certified_run_is_another_configuration(certified):
-    with pytest.raises(InputError, match="step_size is 'certified' there, None was asked for"):
+    with pytest.raises(InputError, match="step_size is 'certified' there, nothing was asked for"):
         sweep(SweepConfig(levels=(1, 3, 5), trials=10, steps=300, audit=True, curve_points=301), certified)
     with pytest.raises(InputError, match="step_size: got 'fast', expected a positive number .*, or 'certified'"):
         SweepConfig(step_size="fast")

@@ -212,7 +212,7 @@ def test_a_changed_problem_is_refused_by_name(folder, capsys):
     code, said = call(capsys, *command)
     assert code == 2 and said.err.count("\n") == 1
     changed = "problem is another one, or the file that it stands in has changed"
-    assert f"run holds another configuration: {changed}; use the same options" in said.err
+    assert f"run holds another configuration: {changed}; give all options of that run again" in said.err
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*.*")}
     assert len(RunDirectory("run").units()) == 1
 

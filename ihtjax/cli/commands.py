@@ -192,7 +192,12 @@ def verify(run_dir):
         echo(problem)
     for unit in todo:
         echo(f"{unit}: not computed yet")
-    if found.problems or todo:
+    if todo and not found.problems:
+        whole, left = len(found.whole), len(todo)
+        how = "go on with ihtjax sweep and the options that made the run"
+        click.echo(f"unfinished, not damaged: {whole} of {whole + left} units are there, all whole; {how}", err=True)
+        sys.exit(1)
+    if found.problems:
         foreign = sum(problem.what.startswith("foreign") for problem in found.problems)
         uncertified = sum(isinstance(unit, Certify) for unit in found.broken)
         advice = []

@@ -89,7 +89,8 @@ def resolved(config: SweepConfig, problem: Problem) -> SweepConfig:
     """
     if config.precision != str(problem.dtype):
         raise InputError(
-            f"precision: got {config.precision!r}, but the problem {config.problem} is of {problem.dtype}; say that"
+            f"precision: got {config.precision!r}, but the problem {config.problem} is of {problem.dtype}; ask for "
+            f"that, or give the problem dtype = np.dtype({config.precision!r})"
         )
     if isinstance(problem, Supervised) and config.problem is None:
         config = dataclasses.replace(config, loss=problem.criterion.name)

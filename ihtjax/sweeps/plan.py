@@ -91,6 +91,11 @@ def stored_config(stored: dict[str, Any], path: Path) -> SweepConfig:
         raise InputError(f"{path}/config.json: {error}") from error
 
 
+def _as_option(value):
+    """A field's value as an option has it."""
+    return "nothing" if value is None else ",".join(map(str, value)) if isinstance(value, list) else repr(value)
+
+
 def extend(
     stored: dict[str, Any],
     config: SweepConfig,
@@ -127,7 +132,7 @@ def extend(
             else "data is another table"
         )
         if k == "data"
-        else f"{k} is {theirs.get(k)!r} there, {mine[k]!r} was asked for"
+        else f"{k} is {_as_option(theirs.get(k))} there, {_as_option(mine[k])} was asked for"
         for k in differing
     ]
     there = stored["solvers"]
@@ -135,8 +140,8 @@ def extend(
     what += [f"solver {method} is another one, or the file that it stands in has changed" for method in changed]
     if what:
         raise InputError(
-            f"{path} holds another configuration: {'; '.join(what)}; use the same options, another path, or "
-            "overwrite=True"
+            f"{path} holds another configuration: {'; '.join(what)}; give all options of that run again, or "
+            "use another path, or overwrite=True"
         )
     fits = [unit for unit in units if isinstance(unit, Fit)]
     levels = {*config.filled_levels, *before.filled_levels, *(unit.s for unit in fits if unit.method != DENSE)}
