@@ -118,7 +118,7 @@ OPTIONS = "--steps 300 --n-monte 5 --curve-points 4 --batch 32".split()
 
 def test_a_sweep_of_ones_own_problem_that_is_killed_resumes_to_the_same_bits(folder, capsys):
     """With kill -9 once a first unit is there; the dense baseline and five levels."""
-    command = "sweep {} --problem mine:spline --trials 200 --steps 6000 --n-monte 20 --curve-points 4 --batch 64"
+    command = "sweep {} --problem mine:spline --trials 200 --steps 2000 --n-monte 20 --curve-points 4 --batch 64"
     package = os.pathsep.join([str(Path(ihtjax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         [sys.executable, "-m", "ihtjax", *command.format("killed").split()],
