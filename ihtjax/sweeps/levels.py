@@ -125,7 +125,7 @@ def _parse_part(part: str, text: str) -> range | Fraction:
         raise wrong(WRITTEN)
     first, last, step = int(counts[1]), int(counts[2] or counts[1]), int(counts[3] or 1)
     if not (LEVEL.holds(first) and LEVEL.holds(last)):
-        raise wrong(f"levels from 1 to the number of parameters")
+        raise wrong("levels from 1 to the number of parameters")
     if first > last:
         raise wrong(f"a range from its lower end to its upper one, as in {last}-{first}")
     if step == 0:
